@@ -1,0 +1,15 @@
+"""THE op table: every primitive of the IR, by name. A derivative, a shape rule, a reference: all of it
+stands in the op's own record (`record.OpDef`) in the file of its family. Lowering alone lies elsewhere
+(`codegen.emit`), for the IR knows no LLVM.
+
+To add an op, add its record and follow the failing tests (CONTRIBUTING.md, "How to add an op").
+"""
+
+from __future__ import annotations
+
+from . import elementwise, linalg, reduce, shape, structure
+from .record import OpDef
+
+TABLE: dict[str, OpDef] = {
+    op.name: op for family in (elementwise, shape, reduce, linalg, structure) for op in family.OPS
+}

@@ -1,0 +1,149 @@
+"""Matrix products, indexing by tensors, and random bits.
+
+Gather, scatter and matmul carry leading batch axes, which are shared by their operands. An index must
+lie in [0, size): an index outside is an error (BoundsError), compiled code included, never a wild read.
+
+Imports: `record`, `infer`, `sampling`, `philox`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import BoundsError, DTypeError, ShapeError
+from ..philox import philox_bits
+from ..types import Shape, TensorType, i32, i64
+from . import sampling
+from .infer import NUMBER, want_index, want_kind
+from .record import Linear, Nondiff, OpDef, Rules
+from .shape import _check_axis
+
+
+def _infer_matmul(x: TensorType, y: TensorType) -> TensorType:
+    want_kind("matmul", NUMBER, x, y)
+    if x.dtype is not y.dtype:
+        raise DTypeError(f"matmul: dtypes differ: {x} @ {y}", hint="cast one operand")
+    if x.rank != y.rank or x.rank < 2 or x.shape[:-2] != y.shape[:-2]:
+        raise ShapeError(f"matmul: needs matrices with equal batch axes: {x} @ {y}")
+    if x.shape[-1] != y.shape[-2]:
+        hint = ""
+        if x.shape[-1] == y.shape[-1]:
+            hint = f"x @ y.mT is {x.with_shape((*x.shape[:-1], y.shape[-2]))}"
+        elif x.shape[-2] == y.shape[-2]:
+            hint = f"x.mT @ y is {x.with_shape((*x.shape[:-2], x.shape[-1], y.shape[-1]))}"
+        raise ShapeError(f"matmul: inner sizes differ: {x} @ {y}", hint=hint)
+    return x.with_shape((*x.shape[:-1], y.shape[-1]))
+
+
+def transposed(b: Any, m: Any) -> Any:
+    """The last two axes exchanged."""
+    rank = b.type_of(m).rank
+    return b.permute(m, perm=(*range(rank - 2), rank - 1, rank - 2))
+
+
+def _infer_gather(x: TensorType, index: TensorType, axis: int, batch: int) -> TensorType:
+    want_index("gather", index)
+    _check_axis("gather", axis, x)
+    if not batch <= min(axis, index.rank) or x.shape[:batch] != index.shape[:batch]:
+        raise ShapeError(f"gather: {batch} batch axes before axis {axis} are not shared by {x} and {index}")
+    return x.with_shape((*x.shape[:axis], *index.shape[batch:], *x.shape[axis + 1 :]))
+
+
+def check_bounds(op: str, index: np.ndarray, size: int) -> None:
+    """Raises BoundsError unless every index lies in [0, size)."""
+    if index.size and (index.min() < 0 or index.max() >= size):
+        bad = index[(index < 0) | (index >= size)].flat[0]
+        raise BoundsError(f"{op}: index {bad} is out of bounds for dimension with size {size}")
+
+
+def _places(shape: Shape, index: np.ndarray, axis: int, batch: int) -> tuple[Any, ...]:
+    """A numpy index that addresses what gather reads, in gather's result shape."""
+    batch_shape, mid, rest = shape[:batch], shape[batch:axis], shape[axis + 1 :]
+    own = index.shape[batch:]
+    out_shape = (*batch_shape, *mid, *own, *rest)
+    rank = len(out_shape)
+    grids: list[Any] = []
+    for i, n in enumerate((*batch_shape, *mid)):
+        grids.append(np.arange(n).reshape([-1 if k == i else 1 for k in range(rank)]))
+    grids.append(index.reshape((*batch_shape, *(1,) * len(mid), *own, *(1,) * len(rest))))
+    first = axis + len(own)
+    for i, n in enumerate(rest):
+        grids.append(np.arange(n).reshape([-1 if k == first + i else 1 for k in range(rank)]))
+    return tuple(grids)
+
+
+def _ref_gather(x: np.ndarray, index: np.ndarray, axis: int, batch: int) -> np.ndarray:
+    check_bounds("gather", index, x.shape[axis])
+    if batch == 0:
+        return np.take(x, index, axis)
+    return x[_places(x.shape, index, axis, batch)]
+
+
+def _infer_scatter(op: str) -> Any:
+    def infer(x: TensorType, index: TensorType, update: TensorType, axis: int, batch: int) -> TensorType:
+        want = _infer_gather(x, index, axis, batch)
+        if update != want:
+            raise ShapeError(f"{op}: the update must be {want}, got {update}")
+        return x
+
+    return infer
+
+
+def _ref_scatter(x: np.ndarray, index: np.ndarray, update: np.ndarray, axis: int, batch: int) -> np.ndarray:
+    check_bounds("scatter", index, x.shape[axis])
+    out = x.copy()
+    if update.size:
+        out[_places(x.shape, index, axis, batch)] = update
+    return out
+
+
+def _ref_scatter_add(x: np.ndarray, index: np.ndarray, update: np.ndarray, axis: int, batch: int) -> np.ndarray:
+    check_bounds("scatter_add", index, x.shape[axis])
+    out = x.copy()
+    if update.size:
+        np.add.at(out, _places(x.shape, index, axis, batch), update)
+    return out
+
+
+def _transpose_gather(b: Any, ct: Any, index: Any, x_type: TensorType, axis: int, batch: int) -> Any:
+    return b.scatter_add(b.zeros(x_type), index, ct, axis=axis, batch=batch)
+
+
+def _unscatter(b: Any, ct: Any, index: Any, axis: int, batch: int) -> Any:
+    return b.gather(ct, index, axis=axis, batch=batch)
+
+
+def _keep_unwritten(b: Any, ct: Any, index: Any, axis: int, batch: int) -> Any:
+    zero = b.zeros(b.type_of(b.gather(ct, index, axis=axis, batch=batch)))
+    return b.scatter(ct, index, zero, axis=axis, batch=batch)
+
+
+def _infer_philox(key: TensorType, offset: TensorType, shape: Shape) -> TensorType:
+    for t in (key, offset):
+        if t.dtype is not i64 or t.shape:
+            raise DTypeError(f"philox: key and offset are i64[], got {key}, {offset}")
+    return TensorType(i32, shape)
+
+
+_AT = ("axis", "batch")
+
+OPS = (
+    OpDef("matmul", ("x", "y"), (), _infer_matmul, np.matmul,
+          Rules(vjp=(lambda b, ct, y: b.matmul(ct, transposed(b, y)), lambda b, ct, x: b.matmul(transposed(b, x), ct)),
+                jvp=(lambda b, t, y: b.matmul(t, y), lambda b, t, x: b.matmul(x, t))), sampling.matmul,
+          "product of the matrices in the last two axes; the axes before are a batch, equal in both"),
+    OpDef("gather", ("x", "index"), _AT, _infer_gather, _ref_gather, Linear(_transpose_gather, None),
+          sampling.gather,
+          "x at index along axis: shape x[:axis] + index[batch:] + x[axis+1:]; the first batch axes are shared"),
+    OpDef("scatter_add", ("x", "index", "update"), _AT, _infer_scatter("scatter_add"), _ref_scatter_add,
+          Linear(lambda ct: ct, None, _unscatter), sampling.scatter,
+          "x with update added at the places that gather would read"),
+    OpDef("scatter", ("x", "index", "update"), _AT, _infer_scatter("scatter"), _ref_scatter,
+          Linear(_keep_unwritten, None, _unscatter), sampling.scatter,
+          "x with update written at the places that gather would read; of equal places the last wins"),
+    OpDef("philox", ("key", "offset"), ("shape",), _infer_philox, philox_bits,
+          Nondiff("random bits do not depend smoothly on anything"), sampling.philox,
+          "32 random bits an element: Philox4x32-10 of key and of the counter offset + i // 4, word i % 4"),
+)

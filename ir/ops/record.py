@@ -1,0 +1,188 @@
+"""One op, one record: everything the project knows of a primitive, but for its lowering to LLVM.
+
+An `OpDef` holds the op's type inference, its meaning in NumPy, its derivative and its sample inputs.
+A derivative is exactly one of four:
+
+  Partials(p0, p1, ...)   elementwise ops. `p_i` gives the partial derivative with respect to operand i,
+                          a value or a Python number; VJP and JVP both multiply by it.
+  Linear(t0, t1, ...)     ops linear in the operands that have a transpose. `t_i(ct)` maps the cotangent
+                          of the result to operand i's; the JVP is the op itself.
+  Rules(vjp=, jvp=)       the others: `vjp[i](ct)` is operand i's cotangent, `jvp[i](t)` is the tangent
+                          that operand i's tangent `t` contributes.
+  Nondiff(reason)         no derivative, and the reason stands in the error message.
+
+An entry of None says that the op has no derivative there (an index, say). In every rule THE NAMES OF ITS
+PARAMETERS SAY WHAT IT NEEDS: `b` is the builder to write with, `ct` the cotangent (of result 0) or `cts`
+(of all, None where absent), `t` a tangent, `out` the result (`out1` the second), the name of an operand
+its value, that name with `_type` its type, the name of an attribute its value. What a rule does not name
+is not saved for it. The one rule of an op with any number of operands gives the list for all of them; it
+can name `wanted`, which says for each whether it is asked for. Rules are written against a builder (see `builder.Builder`): given the IR builder
+they make IR, given an eager builder they run at once.
+
+Imports: `types`, `errors`. The table itself is `ops.TABLE`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..types import TensorType
+
+Rule = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A rule with its parameter names read: `operands`, `types` and `outs` are the positions it asks for."""
+
+    rule: Rule
+    names: tuple[str, ...]
+    operands: tuple[int, ...]
+    outs: tuple[int, ...]
+
+    @staticmethod
+    def of(rule: Rule, operands: Sequence[str], attrs: Sequence[str]) -> Bound:
+        names = tuple(inspect.signature(rule).parameters)
+        known = {"b", "ct", "cts", "t", "wanted", *OUTS, *operands, *attrs, *(f"{o}_type" for o in operands)}
+        if unknown := set(names) - known:
+            raise ValueError(f"rule asks for {sorted(unknown)}; it can have {sorted(known)}")
+        return Bound(
+            rule,
+            names,
+            tuple(i for i, o in enumerate(operands) if o in names),
+            tuple(i for i, o in enumerate(OUTS) if o in names),
+        )
+
+    def __call__(self, env: Mapping[str, Any]) -> Any:
+        return self.rule(*[env[n] for n in self.names])
+
+
+OUTS = ("out", "out1", "out2")
+
+
+@dataclass(frozen=True)
+class Partials:
+    rules: tuple[Rule | None, ...]
+
+    def __init__(self, *rules: Rule | None) -> None:
+        object.__setattr__(self, "rules", rules)
+
+
+@dataclass(frozen=True)
+class Linear:
+    transposes: tuple[Rule | None, ...]
+
+    def __init__(self, *transposes: Rule | None) -> None:
+        object.__setattr__(self, "transposes", transposes)
+
+
+@dataclass(frozen=True)
+class Rules:
+    vjp: tuple[Rule | None, ...]
+    jvp: tuple[Rule | None, ...]
+
+
+@dataclass(frozen=True)
+class Nondiff:
+    reason: str
+
+
+Derivative = Partials | Linear | Rules | Nondiff
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Inputs for the op contract test: arrays and attributes. `grad` says whether its gradient can be
+    compared with finite differences there (no kinks, no ties, inside the domain)."""
+
+    args: tuple[np.ndarray, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    grad: bool = True
+
+
+Samples = Callable[[np.random.Generator], Iterable[Sample]]
+
+
+@dataclass(frozen=True)
+class OpDef:
+    """A primitive. `operands` are their names; a last one that ends in `*` takes any number.
+
+    infer(*types, **attrs) -> TensorType, or a tuple of them for an op with several results; raises
+    ShapeError, DTypeError or AxisError. ref(*arrays, **attrs) -> array or tuple, the meaning in NumPy;
+    its result has exactly the inferred types. traits: 'elementwise' (same shape in and out, one result
+    element from the operands' elements at the same place), 'view' (an index map of its operand),
+    'reduction', 'commutative', 'effect'.
+    """
+
+    name: str
+    operands: tuple[str, ...]
+    attrs: tuple[str, ...]
+    infer: Callable[..., TensorType | tuple[TensorType, ...]]
+    ref: Callable[..., Any]
+    derivative: Derivative
+    samples: Samples
+    doc: str
+    traits: frozenset[str] = frozenset()
+    vjp: tuple[Bound | None, ...] = field(init=False)
+    jvp: tuple[Bound | None, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        match self.derivative:
+            case Partials(rules):
+                vjp = jvp = rules
+            case Linear(transposes):
+                vjp, jvp = transposes, ()
+            case Rules(vjp, jvp):
+                pass
+            case Nondiff():
+                vjp, jvp = (), ()
+        bind = self._bind
+        object.__setattr__(self, "vjp", tuple(map(bind, vjp)))
+        object.__setattr__(self, "jvp", tuple(map(bind, jvp)))
+
+    def _bind(self, rule: Rule | None) -> Bound | None:
+        names = [o.rstrip("*") for o in self.operands]
+        return None if rule is None else Bound.of(rule, names, self.attrs)
+
+    @property
+    def variadic(self) -> bool:
+        return self.operands[-1:] != () and self.operands[-1].endswith("*")
+
+    @property
+    def elementwise(self) -> bool:
+        return "elementwise" in self.traits
+
+    def result_types(self, types: Sequence[TensorType], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
+        """The types of the results. Raises TypeError for a wrong number of operands or wrong attributes."""
+        if not self.variadic and len(types) != len(self.operands):
+            raise TypeError(f"{self.name} takes {len(self.operands)} operands, got {len(types)}")
+        if set(attrs) != set(self.attrs):
+            raise TypeError(f"{self.name} takes attributes {list(self.attrs)}, got {list(attrs)}")
+        inferred = self.infer(*types, **attrs)
+        return inferred if isinstance(inferred, tuple) else (inferred,)
+
+    def _rule(self, rules: tuple[Bound | None, ...], i: int) -> Bound | None:
+        if not rules:
+            return None
+        return rules[0] if self.variadic else rules[i]
+
+    def vjp_rule(self, i: int) -> Bound | None:
+        """The rule for operand i's cotangent, or None where the op has no derivative there."""
+        return self._rule(self.vjp, i)
+
+    def jvp_rule(self, i: int) -> Bound | None:
+        """The rule for operand i's tangent; None too for a linear op, whose JVP is itself."""
+        return self._rule(self.jvp, i)
+
+    def saves(self, wanted: Sequence[bool]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Which operands and which results the VJP reads when the cotangents in `wanted` are asked for."""
+        rules = [r for i, w in enumerate(wanted) if w and (r := self.vjp_rule(i)) is not None]
+        operands = {i for r in rules for i in r.operands}
+        if self.variadic and operands:
+            operands = set(range(len(wanted)))
+        return tuple(sorted(operands)), tuple(sorted({i for r in rules for i in r.outs}))
