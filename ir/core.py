@@ -30,7 +30,8 @@ from .types import TensorType
 @dataclass(frozen=True, slots=True)
 class Loc:
     """Where in the user's source an instruction comes from; `adjoint` names the forward value that a
-    backward instruction belongs to. Columns are those of `co_positions`: `col` inclusive, from 0."""
+    backward instruction belongs to. Columns are those of `co_positions`: `col` inclusive, from 0. The file
+    is "" where only the adjoint is known."""
 
     file: str
     line: int
@@ -42,7 +43,7 @@ class Loc:
         return replace(self, adjoint=name)
 
     def excerpt(self) -> str:
-        return excerpt(self.file, self.line, self.col, self.end_col)
+        return excerpt(self.file, self.line, self.col, self.end_col) if self.file else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,8 +27,9 @@ T = TypeVar("T")
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _NAME = rf"(?:[\w.]+|{_STRING})"
 _LOC = re.compile(
-    rf'@ +(?P<file>{_STRING}|[^\s:";]+):(?P<line>\d+)(?::(?P<col>\d+)-(?P<end>\d+))?'
-    rf"(?: ~%(?P<adjoint>{_NAME}))?"
+    rf'@ +(?=~%{_NAME}|{_STRING}:|[^\s:";]+:)'
+    rf'(?:(?P<file>{_STRING}|[^\s:";]+):(?P<line>\d+)(?::(?P<col>\d+)-(?P<end>\d+))?)?'
+    rf"(?: ?~%(?P<adjoint>{_NAME}))?"
 )
 _TOKEN = re.compile(
     r"(?P<space>\s+|;.*)"
@@ -340,9 +341,10 @@ class _FunctionText:
             assert m is not None
             line.at += 1
             loc = Loc(
-                _unquote(m["file"]), int(m["line"]), int(m["col"] or 0), int(m["end"] or 0),
+                _unquote(m["file"] or ""), int(m["line"] or 0), int(m["col"] or 0), int(m["end"] or 0),
                 _unquote(m["adjoint"] or ""),
             )
+            loc = loc if loc.file or loc.adjoint else None
         line.end()
         return loc
 

@@ -100,10 +100,14 @@ def _edge(edge: Edge | None) -> str:
 
 
 def _loc(loc: Loc) -> str:
-    file = loc.file if _BARE_FILE.fullmatch(loc.file) else quote(loc.file)
-    columns = f":{loc.col}-{loc.end_col}" if loc.col or loc.end_col else ""
-    adjoint = f" ~{_name('%', loc.adjoint)}" if loc.adjoint else ""
-    return f"@ {file}:{loc.line}{columns}{adjoint}"
+    parts = ["@"]
+    if loc.file:
+        file = loc.file if _BARE_FILE.fullmatch(loc.file) else quote(loc.file)
+        columns = f":{loc.col}-{loc.end_col}" if loc.col or loc.end_col else ""
+        parts.append(f"{file}:{loc.line}{columns}")
+    if loc.adjoint:
+        parts.append(f"~{_name('%', loc.adjoint)}")
+    return " ".join(parts)
 
 
 def quote(text: str) -> str:
