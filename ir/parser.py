@@ -27,14 +27,13 @@ T = TypeVar("T")
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _NAME = rf"(?:[\w.]+|{_STRING})"
 _LOC = re.compile(
-    rf'@ +(?=~%{_NAME}|{_STRING}:|[^\s:";]+:)'
-    rf'(?:(?P<file>{_STRING}|[^\s:";]+):(?P<line>\d+)(?::(?P<col>\d+)-(?P<end>\d+))?)?'
-    rf"(?: ?~%(?P<adjoint>{_NAME}))?"
+    rf'@(?: +(?P<file>{_STRING}|[^\s:";]+):(?P<line>\d+)(?::(?P<col>\d+)-(?P<end>\d+))?)?'
+    rf"(?: +~%(?P<adjoint>{_NAME}))?"
 )
 _TOKEN = re.compile(
     r"(?P<space>\s+|;.*)"
-    rf"|(?P<loc>{re.sub('[?]P<[a-z]+>', '?:', _LOC.pattern)})"
     rf"|(?P<value>%{_NAME})|(?P<function>@{_NAME})|(?P<label>\^{_NAME}|\^\?)"
+    rf"|(?P<loc>{re.sub('[?]P<[a-z]+>', '?:', _LOC.pattern)})"
     r"|(?P<number>-?(?:(?:inf|nan)\b|\d+(?:\.\d*)?(?:[eE][-+]?\d+)?))"
     r"|(?P<type>[a-z]\w*\[[\d,]*\])"
     rf"|(?P<string>{_STRING})"
@@ -335,18 +334,19 @@ class _FunctionText:
         return array
 
     def loc(self, line: _Line) -> Loc | None:
-        loc = None
-        if line.kind == "loc":
-            m = _LOC.fullmatch(line.token)
-            assert m is not None
-            line.at += 1
-            loc = Loc(
-                _unquote(m["file"] or ""), int(m["line"] or 0), int(m["col"] or 0), int(m["end"] or 0),
-                _unquote(m["adjoint"] or ""),
-            )
-            loc = loc if loc.file or loc.adjoint else None
+        if line.kind != "loc":
+            line.end()
+            return None
+        m = _LOC.fullmatch(line.token)
+        assert m is not None
+        line.at += 1
+        if m.end() == 1:  # nothing but the sign
+            line.expected("file:line, file:line:column-column or ~%name")
         line.end()
-        return loc
+        return Loc(
+            _unquote(m["file"] or ""), int(m["line"] or 0), int(m["col"] or 0), int(m["end"] or 0),
+            _unquote(m["adjoint"] or ""),
+        )
 
 
 _WORDS: dict[str, Any] = {"true": True, "false": False, **DTYPES}
