@@ -12,6 +12,6 @@ FOLDERS = {"jitgrad": "jitgrad", "jitgrad.ir": "ir", "jitgrad.codegen": "codegen
 setup(
     package_dir=FOLDERS,
     # A set, because a walk of jitgrad/ also finds jitgrad.ir where the links are links.
-    packages=sorted({*FOLDERS} | {f"{p}.{sub}" for p, folder in FOLDERS.items() for sub in find_packages(folder)}),
+    packages=sorted({*FOLDERS} | {f"{p}.{sub}" for p, top in FOLDERS.items() for sub in find_packages(top)}),
     package_data={"jitgrad": ["py.typed"]},
 )

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"jitgrad": "jitgrad", "ir": "jitgrad/ir", "codegen": "jitgrad/codegen"}
+OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet")
 
 # Imports every module of the three packages but __main__ and prints the folder each package came from.
 PROBE = """
@@ -69,8 +70,7 @@ def python(tmp_path) -> Path:
 
 
 def pip_install(python: Path, what: list[object], cwd: Path) -> None:
-    offline = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
-    run(sys.executable, "-m", "pip", "--python", python, "install", *offline, *what, cwd=cwd)
+    run(sys.executable, "-m", "pip", "--python", python, "install", *OFFLINE, *what, cwd=cwd)
 
 
 def probe(python: Path, cwd: Path) -> list[Path]:
@@ -122,8 +122,8 @@ def test_wheel_and_sdist_contents(tree, tmp_path):
     assert {n for n in names if n.startswith(("tests/", "examples/"))} <= set(inside)
 
     # The wheel is built from the sdist: what an sdist lacks, pip users lack.
-    wheel = ["pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--quiet", "-w", tmp_path, "."]
-    run(sys.executable, "-m", *wheel, cwd=archive.with_name(archive.name.removesuffix(".tar.gz")))
+    unpacked = archive.with_name(archive.name.removesuffix(".tar.gz"))
+    run(sys.executable, "-m", "pip", "wheel", *OFFLINE, "--wheel-dir", tmp_path, ".", cwd=unpacked)
     (built,) = tmp_path.glob("jitgrad-*.whl")
     inside = zipfile.ZipFile(built).namelist()
     assert len(inside) == len(set(inside))

@@ -1,0 +1,1 @@
+"""Comparisons with other automatic differentiation systems: verified first, then timed side by side."""

@@ -1,0 +1,46 @@
+"""What must stand before a peer is imported, and what machine and versions the figures belong to.
+
+Imports: the standard library.
+"""
+
+import atexit
+import importlib.metadata
+import os
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+
+THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+DISTRIBUTIONS = ("jitgrad", "torch", "jax", "numba", "autograd", "llvmlite", "numpy")
+
+
+def prepare(threads):
+    """Give this process `threads` cores and empty on-disk caches, so that first calls compile."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    os.environ.update(dict.fromkeys(THREAD_COUNTS, str(threads)))
+    caches = tempfile.mkdtemp(prefix="jitgrad-bench-")
+    atexit.register(shutil.rmtree, caches, ignore_errors=True)
+    os.environ["XDG_CACHE_HOME"] = caches
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(caches, "inductor")
+    os.environ["TORCHINDUCTOR_FX_GRAPH_CACHE"] = "0"
+    os.environ["TORCHINDUCTOR_AUTOGRAD_CACHE"] = "0"
+    return caches
+
+
+def machine():
+    return {"cpu": _cpu(), "system": platform.platform(), "python": platform.python_version()}
+
+
+def _cpu():
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else ()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor())
+
+
+def versions():
+    """Version of each distribution that is installed."""
+    found = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions()}
+    return {name: found[name] for name in DISTRIBUTIONS if name in found}
