@@ -146,7 +146,7 @@ def _environment(
     else:
         for name, value, type in zip(op.operands, operands, types, strict=True):
             env[name], env[f"{name}_type"] = value, type
-    env.update(zip(OUTS, outs, strict=False))
+    env.update(zip(OUTS, outs, strict=False), outs=outs)
     return env
 
 

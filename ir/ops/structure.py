@@ -3,8 +3,8 @@
 They survive every pass until differentiation is done, and are removed after it. `custom_grad` is how a
 derivative that a user wrote (an autograd Function, a hook) enters the IR. Its operands are the `results`
 tensors that it passes through, then the `inputs` they were computed from, then what is saved. The
-cotangents of the inputs come from the function `backward`, called with what is saved and then with the
-cotangents of all results; no derivative flows from a result to the way it was computed.
+cotangents of the inputs come from the function `backward`, called with what is saved, with the results
+and with their cotangents; no derivative flows from a result to the way it was computed.
 
 Imports: `record`, `sampling`.
 """
@@ -28,7 +28,7 @@ def _infer_custom_grad(
 ) -> tuple[TensorType, ...]:
     if len(xs) < results + inputs:
         raise TypeError(f"custom_grad: {results} results and {inputs} inputs, but {len(xs)} operands")
-    want = (*xs[results + inputs :], *xs[:results])
+    want = (*xs[results + inputs :], *xs[:results], *xs[:results])
     grads = xs[results : results + inputs]
     if tuple(v.type for v in backward.params) != want or backward.result_types != grads:
         raise ShapeError(
@@ -38,10 +38,10 @@ def _infer_custom_grad(
 
 
 def _vjp_custom(
-    b: Any, cts: Any, xs: Any, xs_type: Any, backward: Function, results: int, inputs: int
+    b: Any, cts: Any, xs: Any, xs_type: Any, outs: Any, backward: Function, results: int, inputs: int
 ) -> list[Any]:
     full = [b.zeros(t) if ct is None else ct for ct, t in zip(cts, xs_type[:results], strict=True)]
-    grads = b.inline(backward, (*xs[results + inputs :], *full))
+    grads = b.inline(backward, (*xs[results + inputs :], *outs, *full))
     return [None] * results + list(grads) + [None] * (len(xs) - results - inputs)
 
 
