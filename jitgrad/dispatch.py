@@ -1,0 +1,204 @@
+"""Applying primitives to tensors: the one way in which tensors come to be.
+
+`apply` runs an op on tensors whose types it accepts as they are. Without a recording it runs the op's
+numpy reference at once; inside one it appends the op to the IR, with the user's line. Either way it adds a
+node to the autograd graph where a gradient is needed. `binary`, `where`... above it (in `functional`)
+bring operands to a common type with `operands`: Python numbers are lifted to constants, dtypes promoted
+by torch's rules, shapes broadcast.
+
+Imports: `tensors`, `autograd.graph`, `state`, `errors`, `ir`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .autograd.graph import NUMBER, Edge, gradient_edge, node_class
+from .errors import JitgradError, user_location
+from .ir.core import Value
+from .ir.ops import TABLE
+from .ir.ops.record import Nondiff, OpDef
+from .ir.types import (
+    DType,
+    Shape,
+    TensorType,
+    bool_,
+    broadcast_shapes,
+    f64,
+    i64,
+    promote,
+)
+from .state import defaults, state
+from .tensors import Storage, Tensor, View, leaked, make
+
+Number = (bool, int, float, np.bool_, np.integer, np.floating)
+_NUMBERS = Storage(NUMBER)
+
+
+def apply(op: str, *tensors: Tensor, **attrs: Any) -> Any:
+    """The result of `op` (a tuple where it has several) on tensors of exactly the types it takes.
+
+    Raises what the op's inference or reference raises, blamed on the user's line.
+    """
+    record = TABLE[op]
+    try:
+        outs = _run(record, tensors, attrs)
+    except JitgradError as error:
+        loc = user_location()
+        raise (error.at(loc.excerpt()) if loc else error) from None
+    for t in tensors:
+        if t._requires_grad:
+            _attach(record, tensors, attrs, outs)
+            break
+    return outs[0] if len(outs) == 1 else outs
+
+
+def _run(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
+    recording = state.recording
+    if recording is not None:
+        return recording.run(op.name, tensors, attrs)
+    arrays = []
+    for t in tensors:
+        if isinstance(t._array, Value):
+            raise leaked(t)
+        arrays.append(t._array)
+    with np.errstate(all="ignore"):
+        result = op.ref(*arrays, **attrs)
+    if isinstance(result, tuple):
+        return tuple([make(r if isinstance(r, np.ndarray) else np.asarray(r)) for r in result])
+    if not isinstance(result, np.ndarray):  # numpy gives scalars for 0-d results
+        result = np.asarray(result)
+    if "view" in op.traits:
+        return (_view(op, tensors[0], attrs, result),)
+    return (make(result),)
+
+
+def _view(op: OpDef, source: Tensor, attrs: dict[str, Any], array: np.ndarray) -> Tensor:
+    """The result of a view op: over the memory of `source`, unless numpy or torch copies there."""
+    if op.name == "flip":
+        return make(array.copy())
+    if op.name == "reshape" and not np.may_share_memory(array, source._array):
+        return make(array)
+    t = make(array, source._storage)
+    base, steps = (source, ()) if source._view is None else (source._view.base, source._view.steps)
+    t._view = View(base, (*steps, (op.name, attrs)))
+    return t
+
+
+def _attach(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any], outs: tuple[Tensor, ...]) -> None:
+    """Give the floating-point results of `op` their node, where the op has a derivative."""
+    if isinstance(op.derivative, Nondiff):
+        return
+    if not state.grad_enabled:
+        if state.recording is not None:
+            state.recording.detach(outs)
+        return
+    edges: list[Edge | None] = [
+        gradient_edge(t) if t._requires_grad and op.vjp_rule(i) is not None else None for i, t in enumerate(tensors)
+    ]
+    if not any(edges):
+        return
+    node = node_class(op.name)(tensors, attrs, edges, outs)
+    for number, out in enumerate(outs):
+        if out.dtype.is_floating_point:
+            out._node, out._output_nr, out._requires_grad = node, number, True
+
+
+# -- bringing operands together
+
+
+def lift(number: Any, dtype: DType, shape: Shape = ()) -> Tensor:
+    """A tensor of `shape` filled with a Python number, outside the graph and never written to."""
+    if state.recording is not None:
+        return apply("const", value=number, dtype=dtype, shape=shape)
+    array = np.ndarray(shape, dtype.numpy, np.asarray(number, dtype.numpy), 0, (0,) * len(shape))
+    return make(array, _NUMBERS)
+
+
+def number_dtype(number: Any) -> DType:
+    """The dtype a lone Python number has as a tensor."""
+    if isinstance(number, (bool, np.bool_)):
+        return bool_
+    return i64 if isinstance(number, (int, np.integer)) else defaults.dtype
+
+
+_CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
+
+
+def result_dtype(*operands: Any) -> DType:
+    """The dtype torch gives an operation of tensors and Python numbers (`torch.result_type`).
+
+    Tensors with dimensions decide; 0-d tensors, then numbers, only where they are of a higher category
+    (bool < integer < float).
+    """
+    best: list[DType | None] = [None, None, None]  # with dimensions, 0-d, numbers
+    for x in operands:
+        if isinstance(x, Tensor):
+            rank, dtype = (2, defaults.dtype) if x._weak else (0 if x.ndim else 1, x.dtype)
+        else:
+            rank, dtype = 2, number_dtype(x)
+        found = best[rank]
+        best[rank] = dtype if found is None else promote(found, dtype)
+    result = None
+    for dtype in best:
+        if dtype is None:
+            continue
+        if result is None:
+            result = dtype
+        elif _CATEGORY[dtype.kind] > _CATEGORY[result.kind]:
+            result = dtype
+    assert result is not None
+    return result
+
+
+def operands(*xs: Any, dtype: DType | None = None) -> tuple[Tensor, ...]:
+    """`xs`, tensors or numbers, as tensors of one dtype (torch's promotion, or `dtype`) and one shape.
+
+    Raises ShapeError where shapes do not broadcast, TypeError for what is neither tensor nor number.
+    """
+    target = dtype or result_dtype(*xs)
+    shapes = []
+    for x in xs:
+        if isinstance(x, Tensor):
+            shapes.append(x._array.shape if not isinstance(x._array, Value) else x._array.type.shape)
+        elif not isinstance(x, Number):
+            raise TypeError(f"expected a Tensor or a number, got {type(x).__name__}")
+    shape = shapes[0] if all(s == shapes[0] for s in shapes) else _common_shape(shapes)
+    return tuple([expand_to(cast(x, target), shape) if isinstance(x, Tensor) else lift(x, target, shape) for x in xs])
+
+
+def _common_shape(shapes: Sequence[Shape]) -> Shape:
+    try:
+        return broadcast_shapes(*shapes)
+    except JitgradError as error:
+        loc = user_location()
+        raise (error.at(loc.excerpt()) if loc else error) from None
+
+
+def cast(t: Tensor, dtype: DType) -> Tensor:
+    """`t` as `dtype`; `t` itself if it has that dtype."""
+    return t if t.dtype is dtype else apply("cast", t, dtype=dtype)
+
+
+def expand_to(t: Tensor, shape: Shape) -> Tensor:
+    """`t` broadcast to `shape` by NumPy's rule; `t` itself if it has that shape."""
+    own = t._array.type.shape if isinstance(t._array, Value) else t._array.shape
+    if own == shape:
+        return t
+    return apply("broadcast", t, shape=shape, dims=_trailing(len(own), len(shape)))
+
+
+@lru_cache(maxsize=None)
+def _trailing(rank: int, result_rank: int) -> Shape:
+    return tuple(range(result_rank - rank, result_rank))
+
+
+def type_of(t: Tensor) -> TensorType:
+    return t.type_
+
+
+WEAK = f64  # what a Python float is computed in inside a recording

@@ -1,0 +1,89 @@
+"""The errors of jitgrad's face, and where in the user's code they happened.
+
+`user_location` finds the innermost frame that is not jitgrad's own; errors and recorded instructions are
+blamed on it. Columns come from `co_positions`, cached by code object.
+
+Imports: `ir.errors`, `ir.core`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import CodeType, FrameType
+
+from .ir.core import Loc
+from .ir.errors import (
+    AxisError,
+    BoundsError,
+    DifferentiationError,
+    DivisionByZero,
+    DTypeError,
+    JitgradError,
+    ParseError,
+    ShapeError,
+    SideExit,
+    VerifyError,
+    excerpt,
+)
+
+__all__ = [
+    "AxisError", "BoundsError", "ConcretizationError", "DTypeError", "DifferentiationError",
+    "DivisionByZero", "InplaceError", "JitgradError", "LeakedTensorError", "ParseError", "ShapeError",
+    "SideExit", "TraceError", "VerifyError", "excerpt", "user_location",
+]
+
+
+class TraceError(JitgradError, RuntimeError):
+    """Something in a traced function that cannot be compiled and kept right."""
+
+
+class ConcretizationError(TraceError):
+    """Python asked a tensor of a recording for its value."""
+
+
+class LeakedTensorError(TraceError):
+    """A tensor of a recording was used after the recording had ended."""
+
+
+class InplaceError(JitgradError, RuntimeError):
+    """A value needed for a gradient was overwritten, or may not be."""
+
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+_ROOTS = tuple({_PACKAGE + os.sep, *(os.path.realpath(os.path.join(_PACKAGE, d)) + os.sep for d in ("ir", "codegen"))})
+_own: dict[CodeType, bool] = {}
+_positions: dict[CodeType, list[tuple[int | None, int | None, int | None, int | None]]] = {}
+
+
+def is_own_code(code: CodeType) -> bool:
+    """Whether `code` is part of jitgrad itself."""
+    own = _own.get(code)
+    if own is None:
+        own = _own[code] = code.co_filename.startswith(_ROOTS)
+    return own
+
+
+def user_frame(depth: int = 1) -> FrameType | None:
+    """The innermost frame below the caller that runs the user's code."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None and is_own_code(frame.f_code):
+        frame = frame.f_back
+    return frame
+
+
+def user_location(depth: int = 1) -> Loc | None:
+    """Where the user's code is right now; None if only jitgrad's own code is running."""
+    frame = user_frame(depth + 1)
+    if frame is None:
+        return None
+    code = frame.f_code
+    positions = _positions.get(code)
+    if positions is None:
+        positions = _positions[code] = list(code.co_positions())
+    line, end_line, col, end_col = positions[frame.f_lasti // 2]
+    if line is None:
+        return Loc(code.co_filename, frame.f_lineno or 0)
+    if col is None or end_col is None or end_line != line:
+        return Loc(code.co_filename, line, col or 0, 0)
+    return Loc(code.co_filename, line, col, end_col)

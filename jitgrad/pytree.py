@@ -1,0 +1,81 @@
+"""Nested tuples, lists, dicts and dataclasses of leaves: taken apart and put together again.
+
+`flatten` gives the leaves in order and a hashable description of the structure; `unflatten` inverts it;
+`paths` names the leaves as Python would reach them (`params['w'][0]`). Dict order counts, as in Python.
+
+Imports: the standard library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+LEAF = None  # the structure of a leaf
+Structure = Any  # LEAF, or (type, keys, tuple of structures); hashable
+
+
+def flatten(tree: Any) -> tuple[list[Any], Structure]:
+    """The leaves of `tree` in order, and its structure."""
+    leaves: list[Any] = []
+    return leaves, _flatten(tree, leaves)
+
+
+def _flatten(tree: Any, leaves: list[Any]) -> Structure:
+    kind = type(tree)
+    if kind is tuple or kind is list:
+        return (kind, len(tree), tuple([_flatten(x, leaves) for x in tree]))
+    if kind is dict or kind is OrderedDict:
+        return (kind, tuple(tree), tuple([_flatten(x, leaves) for x in tree.values()]))
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return (kind, len(tree), tuple([_flatten(x, leaves) for x in tree]))
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        names = tuple(f.name for f in dataclasses.fields(tree))
+        return (kind, names, tuple([_flatten(getattr(tree, n), leaves) for n in names]))
+    leaves.append(tree)
+    return LEAF
+
+
+def unflatten(structure: Structure, leaves: list[Any]) -> Any:
+    """The tree of `structure` with `leaves` in place."""
+    return _unflatten(structure, iter(leaves))
+
+
+def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
+    if structure is LEAF:
+        return next(leaves)
+    kind, keys, parts = structure
+    children = [_unflatten(p, leaves) for p in parts]
+    if kind is tuple or kind is list:
+        return kind(children)
+    if kind is dict or kind is OrderedDict:
+        return kind(zip(keys, children, strict=True))
+    if isinstance(keys, int):
+        return kind(*children)
+    made = object.__new__(kind)  # a dataclass, without running its __init__ or __post_init__ again
+    for name, child in zip(keys, children, strict=True):
+        object.__setattr__(made, name, child)
+    return made
+
+
+def tree_map(f: Callable[[Any], Any], tree: Any) -> Any:
+    """`tree` with `f` applied to every leaf."""
+    leaves, structure = flatten(tree)
+    return unflatten(structure, [f(x) for x in leaves])
+
+
+def paths(structure: Structure, root: str = "") -> list[str]:
+    """A name for every leaf, in order: `root`, `root[0]`, `root['w']`, `root.weight`."""
+    if structure is LEAF:
+        return [root]
+    kind, keys, parts = structure
+    if isinstance(keys, int):
+        fields = getattr(kind, "_fields", None)
+        names = [f".{f}" for f in fields] if fields else [f"[{i}]" for i in range(keys)]
+    elif kind is dict or kind is OrderedDict:
+        names = [f"[{k!r}]" for k in keys]
+    else:
+        names = [f".{k}" for k in keys]
+    return [p for name, part in zip(names, parts, strict=True) for p in paths(part, root + name)]

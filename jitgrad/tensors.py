@@ -1,0 +1,269 @@
+"""`Tensor`: an array with a place in the autograd graph.
+
+A tensor's payload `_array` is a numpy array or, while a function is being recorded, the `ir.Value` that
+stands for one; everything that reads it goes through `dispatch`, which knows which. Tensors over the same
+memory share a `Storage`, whose version counts the writes: a gradient that saved a value finds out that it
+was overwritten. `detach()` and views share the storage; `.data` shares the memory under a fresh version.
+`_view` says of a view which tensor it is a view of and by which ops.
+
+Methods with a function of the same name are that function (`functional.METHODS`), attached at import.
+The slots are fixed early: compiled callables read them by offset.
+
+Invariants: a tensor with `_node` requires grad; `_weak` marks a Python number inside a recording (0-d,
+yields to the dtype of any tensor).
+Imports: `state`, `errors`, `ir.types`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import ConcretizationError, LeakedTensorError, user_location
+from .ir.core import Value
+from .ir.types import DType, Shape, TensorType, contiguous_strides, dtype_of, type_of_array
+from .state import state
+
+if TYPE_CHECKING:
+    from .autograd.graph import AccumulateGrad, Node
+
+
+class Storage:
+    """Memory that tensors share: `owner` holds it (an array, or the recording it is part of), `version`
+    counts the writes to it."""
+
+    __slots__ = ("owner", "version")
+
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
+        self.version = 0
+
+
+class View:
+    """How a tensor is a view of `base`: the view ops from it, outermost last."""
+
+    __slots__ = ("base", "steps")
+
+    def __init__(self, base: Tensor, steps: tuple[tuple[str, dict[str, Any]], ...]) -> None:
+        self.base = base
+        self.steps = steps
+
+
+class Size(tuple[int, ...]):
+    """A shape, as `torch.Size`: a tuple that knows its number of elements."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        n = 1
+        for size in self:
+            n *= size
+        return n
+
+    def __repr__(self) -> str:
+        return f"jitgrad.Size({list(self)})"
+
+
+class Tensor:
+    """A tensor. Made by the constructors (`jitgrad.tensor`, `zeros`, ...); `Tensor(data)` takes a list or
+    an array and gives float32, `Tensor(2, 3)` a tensor of that size, as in torch."""
+
+    __slots__ = (
+        "__weakref__", "_accumulator", "_array", "_grad", "_node", "_output_nr", "_requires_grad",
+        "_storage", "_view", "_weak",
+    )
+    __array_priority__ = 1000  # numpy's operators yield to ours
+    __hash__ = object.__hash__
+
+    _array: np.ndarray | Value
+    _storage: Storage
+    _view: View | None
+    _node: Node | None
+    _grad: Tensor | None
+    _accumulator: weakref.ref[AccumulateGrad] | None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
+        from .functional.creation import legacy_constructor
+
+        return legacy_constructor(*args, **kwargs)
+
+    # -- what it is
+
+    @property
+    def type_(self) -> TensorType:
+        """Its dtype and shape, as the IR names them."""
+        payload = self._array
+        return payload.type if isinstance(payload, Value) else type_of_array(payload)
+
+    @property
+    def dtype(self) -> DType:
+        payload = self._array
+        return payload.type.dtype if isinstance(payload, Value) else dtype_of(payload.dtype)
+
+    @property
+    def shape(self) -> Size:
+        payload = self._array
+        return Size(payload.type.shape if isinstance(payload, Value) else payload.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    @property
+    def is_cuda(self) -> bool:
+        return False
+
+    @property
+    def is_sparse(self) -> bool:
+        return False
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Strides in elements; inside a recording those of a contiguous tensor."""
+        payload = self._array
+        if isinstance(payload, Value):
+            strides = contiguous_strides(payload.type.shape)
+        else:
+            strides = tuple(s // payload.itemsize for s in payload.strides)
+        return strides if dim is None else strides[dim]
+
+    def is_contiguous(self) -> bool:
+        payload = self._array
+        return isinstance(payload, Value) or payload.flags.c_contiguous
+
+    def data_ptr(self) -> int:
+        """Address of the first element."""
+        return int(concrete(self, "data_ptr()").__array_interface__["data"][0])
+
+    # -- its place in the graph
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for gradients with respect to this tensor. Raises RuntimeError for a non-leaf set to False
+        and for a dtype that is not floating point."""
+        if not requires_grad and self._node is not None:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed "
+                "variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+            )
+        if requires_grad and not self.dtype.is_floating_point:
+            raise RuntimeError(f"only Tensors of floating point dtype can require gradients, not {self.dtype}")
+        self._requires_grad = bool(requires_grad)
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        return self._node is None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        return self._node
+
+    @property
+    def creator(self) -> Node | None:
+        """`grad_fn` under its older name."""
+        return self._node
+
+    @property
+    def volatile(self) -> bool:
+        """Of an older interface; `jitgrad.no_grad()` took its place. Always False."""
+        return False
+
+    @property
+    def output_nr(self) -> int:
+        return self._output_nr
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient accumulated by `backward()`, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"assigned grad expected to be a Tensor or None but got {type(value).__name__}")
+            if value.type_ != self.type_:
+                raise RuntimeError(f"assigned grad has data of a different size or type: {value.type_} for {self.type_}")
+        recording = state.recording
+        if recording is not None and not recording.owns(self):
+            recording.set_grad(self, value)
+            return
+        self._grad = value
+
+    @property
+    def _version(self) -> int:
+        return self._storage.version
+
+    def __repr__(self) -> str:
+        from .printing import tensor_repr
+
+        return tensor_repr(self)
+
+
+_new = object.__new__
+
+
+def make(array: np.ndarray | Value, storage: Storage | None = None) -> Tensor:
+    """A tensor over `array`, outside the graph."""
+    t = _new(Tensor)
+    t._array = array
+    t._storage = storage if storage is not None else Storage(array)
+    t._view = t._node = t._grad = t._accumulator = None
+    t._output_nr = 0
+    t._requires_grad = t._weak = False
+    return t
+
+
+def concrete(t: Tensor, what: str) -> np.ndarray:
+    """The array of `t`. Raises ConcretizationError inside a recording: `what` asked for a value."""
+    payload = t._array
+    if state.recording is not None:
+        raise concretization_error(t, what)
+    if isinstance(payload, Value):
+        raise leaked(t)
+    return payload
+
+
+def concretization_error(t: Tensor, what: str) -> ConcretizationError:
+    loc = user_location(2)
+    error = ConcretizationError(
+        f"{what} asks for the value of a tensor ({t.type_}) inside a traced function, and while a function is "
+        "traced there is none yet",
+        hint="compute with tensors instead (jitgrad.where, clamp, masks), move this out of the traced function, "
+        "or run it under jitgrad.eager()",
+    )
+    return error.at(loc.excerpt()) if loc else error
+
+
+def leaked(t: Tensor) -> LeakedTensorError:
+    """The error for a tensor of a recording that has ended."""
+    loc = getattr(t._storage.owner, "where", lambda _: None)(t._array)
+    error = LeakedTensorError(
+        f"this tensor ({t.type_}) was made inside a traced function and left it other than as a result, so it "
+        "never had a value",
+        hint="return it from the traced function",
+    )
+    return error.at(loc.excerpt()) if loc else error
+
+
+def shape_of(t: Tensor) -> Shape:
+    """`t.shape` as a plain tuple."""
+    payload = t._array
+    return payload.type.shape if isinstance(payload, Value) else payload.shape
