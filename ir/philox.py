@@ -43,6 +43,7 @@ def _rounds(counter: np.ndarray, key: int) -> tuple[np.ndarray, ...]:
     k0, k1 = key & 0xFFFFFFFF, key >> 32
     for _ in range(ROUNDS):
         p0, p1 = x0 * np.uint64(MULTIPLIERS[0]), x2 * np.uint64(MULTIPLIERS[1])
-        x0, x1, x2, x3 = (p1 >> _HALF) ^ x1 ^ np.uint64(k0), p1 & _LOW, (p0 >> _HALF) ^ x3 ^ np.uint64(k1), p0 & _LOW
+        x0, x2 = (p1 >> _HALF) ^ x1 ^ np.uint64(k0), (p0 >> _HALF) ^ x3 ^ np.uint64(k1)
+        x1, x3 = p1 & _LOW, p0 & _LOW
         k0, k1 = (k0 + WEYL[0]) & 0xFFFFFFFF, (k1 + WEYL[1]) & 0xFFFFFFFF
     return x0, x1, x2, x3

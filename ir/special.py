@@ -20,6 +20,9 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
 
 # erf(x)/x - 1, by x^2 - 1/2, for x^2 in [0, 1]
 ERF = (
@@ -87,15 +90,15 @@ HALF_LOG_2PI = 0.9189385332046728
 POLYGAMMA_MAX = 169  # its factor (n + 1)! would leave the range of a float64 behind it
 
 
-def _in_float64(f: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+def _in_float64(f: Callable[..., Array]) -> Callable[..., np.ndarray]:
     def wrapped(x: np.ndarray, **attrs: int) -> np.ndarray:
-        return np.asarray(f(np.asarray(x, np.float64), **attrs)).astype(x.dtype)
+        return f(x.astype(np.float64), **attrs).astype(x.dtype, copy=False)
 
     wrapped.__name__, wrapped.__doc__ = f.__name__, f.__doc__
     return wrapped
 
 
-def _poly(coefficients: Sequence[float], x: np.ndarray) -> np.ndarray:
+def _poly(coefficients: Sequence[float], x: Array) -> Array:
     """c0 + c1 x + c2 x^2 + ... by Horner's scheme."""
     out = np.full_like(x, coefficients[-1])
     for c in coefficients[-2::-1]:
@@ -103,47 +106,48 @@ def _poly(coefficients: Sequence[float], x: np.ndarray) -> np.ndarray:
     return out
 
 
-def _from_nearest_integer(x: np.ndarray) -> np.ndarray:
+def _from_nearest_integer(x: Array) -> Array:
     """x - round(x), exact: what the period of sin(pi x) leaves of x."""
     return x - np.rint(x)
 
 
 @_in_float64
-def sigmoid(x: np.ndarray) -> np.ndarray:
+def sigmoid(x: Array) -> Array:
     """1 / (1 + e^-x), by e^-|x| so that nothing overflows."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1.0, e) / (1.0 + e)
 
 
-def _erf_tail(x: np.ndarray) -> np.ndarray:
+def _erf_tail(x: Array) -> Array:
     """erf for |x| > 1: 1 - erfc(|x|), its sign that of x; from 6 on it is 1 in float64."""
     a = np.minimum(np.abs(x), 6.0)
     erfc = np.exp(-a * a) * _poly(ERFCX, (a - 3.0) / (a + 3.0))
-    return np.copysign(1.0 - erfc, x)
+    signed: Array = np.copysign(1.0 - erfc, x)
+    return signed
 
 
 @_in_float64
-def erf(x: np.ndarray) -> np.ndarray:
+def erf(x: Array) -> Array:
     """The error function, 2/sqrt(pi) times the integral of e^-t^2 from 0 to x."""
     return np.piecewise(
         x, [np.abs(x) <= 1.0, np.isnan(x)], [lambda v: v + v * _poly(ERF, v * v - 0.5), np.nan, _erf_tail]
     )
 
 
-def _lgamma_at_least_half(x: np.ndarray) -> np.ndarray:
-    def near_roots(middle: float, coefficients: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:
+def _lgamma_at_least_half(x: Array) -> Array:
+    def near_roots(middle: float, coefficients: Sequence[float]) -> Callable[[Array], Array]:
         return lambda v: (v - 1.0) * (v - 2.0) * _poly(coefficients, v - middle)
 
     last = near_roots(2.5, LGAMMA_2_TO_3)
 
-    def by_recurrence(v: np.ndarray) -> np.ndarray:  # DLMF 5.5.1, from [2, 3) up
+    def by_recurrence(v: Array) -> Array:  # DLMF 5.5.1, from [2, 3) up
         y = v - np.floor(v) + 2.0
         product = np.ones_like(v)
         for k in range(1, 6):
             product = np.where(v - k >= 2.0, product * (v - k), product)
         return np.log(product) + last(y)
 
-    def stirling(v: np.ndarray) -> np.ndarray:  # DLMF 5.11.1; log v - 1 first, lest v log v overflow
+    def stirling(v: Array) -> Array:  # DLMF 5.11.1; log v - 1 first, lest v log v overflow
         return (v - 0.5) * (np.log(v) - 1.0) + (HALF_LOG_2PI - 0.5 + _poly(STIRLING, 1.0 / (v * v)) / v)
 
     return np.piecewise(
@@ -154,49 +158,53 @@ def _lgamma_at_least_half(x: np.ndarray) -> np.ndarray:
 
 
 @_in_float64
-def lgamma(x: np.ndarray) -> np.ndarray:
+def lgamma(x: Array) -> Array:
     """log |gamma(x)|; inf at the poles 0, -1, -2, ... and at both infinities."""
 
-    def small(v: np.ndarray) -> np.ndarray:  # DLMF 5.5.1
+    def small(v: Array) -> Array:  # DLMF 5.5.1
         return _lgamma_at_least_half(v + 1.0) - np.log(np.abs(v))
 
-    def negative(v: np.ndarray) -> np.ndarray:  # DLMF 5.5.3
+    def negative(v: Array) -> Array:  # DLMF 5.5.3
         sine = np.sin(np.pi * _from_nearest_integer(v))
         return np.log(np.pi / np.abs(v * sine)) - _lgamma_at_least_half(-v)
 
     pole = (x <= 0.0) & (x == np.floor(x))
     return np.piecewise(
-        x, [pole, ~pole & (np.abs(x) < 0.5), ~pole & (x <= -0.5)], [np.inf, small, negative, _lgamma_at_least_half]
+        x,
+        [pole, ~pole & (np.abs(x) < 0.5), ~pole & (x <= -0.5)],
+        [np.inf, small, negative, _lgamma_at_least_half],
     )
 
 
-def _digamma_positive(x: np.ndarray) -> np.ndarray:
-    def near_root(v: np.ndarray) -> np.ndarray:
+def _digamma_positive(x: Array) -> Array:
+    def near_root(v: Array) -> Array:
         return (v - DIGAMMA_ROOT[0] - DIGAMMA_ROOT[1]) * _poly(DIGAMMA_1_TO_2, v - 1.5)
 
-    def small(v: np.ndarray) -> np.ndarray:  # DLMF 5.5.2
+    def small(v: Array) -> Array:  # DLMF 5.5.2
         return near_root(v + 1.0) - 1.0 / v
 
-    def by_recurrence(v: np.ndarray) -> np.ndarray:  # DLMF 5.5.2, the small terms first
+    def by_recurrence(v: Array) -> Array:  # DLMF 5.5.2, the small terms first
         total = np.zeros_like(v)
         for k in range(1, 9):
             total = np.where(v - k >= 1.0, total + 1.0 / (v - k), total)
         return near_root(v - np.floor(v) + 1.0) + total
 
-    def series(v: np.ndarray) -> np.ndarray:  # DLMF 5.11.2
+    def series(v: Array) -> Array:  # DLMF 5.11.2
         w = 1.0 / (v * v)
         return np.log(v) - (0.5 / v + w * _poly(DIGAMMA_SERIES, w))
 
     return np.piecewise(
-        x, [x < 1.0, (x >= 1.0) & (x < 2.0), (x >= 2.0) & (x < 10.0)], [small, near_root, by_recurrence, series]
+        x,
+        [x < 1.0, (x >= 1.0) & (x < 2.0), (x >= 2.0) & (x < 10.0)],
+        [small, near_root, by_recurrence, series],
     )
 
 
 @_in_float64
-def digamma(x: np.ndarray) -> np.ndarray:
+def digamma(x: Array) -> Array:
     """The derivative of lgamma; at 0 an infinity of the sign of -x, nan at -1, -2, ... and -inf."""
 
-    def negative(v: np.ndarray) -> np.ndarray:  # DLMF 5.5.4
+    def negative(v: Array) -> Array:  # DLMF 5.5.4
         return _digamma_positive(1.0 - v) - np.pi / np.tan(np.pi * _from_nearest_integer(v))
 
     return np.piecewise(
@@ -219,10 +227,11 @@ def polygamma_series(n: int) -> tuple[float, ...]:
     """Coefficients in 1/y^2 of the tail of the sum of (y + k)^-(n+1) over k, less its two first terms
     1/(n y^n) and 1/(2 y^(n+1)), times y^n (Euler-Maclaurin, DLMF 25.11.43)."""
     rising = [math.prod(range(n + 1, n + 2 * k)) for k in range(1, len(_B) + 1)]
-    return tuple(float(b * r / math.factorial(2 * k)) for k, (b, r) in enumerate(zip(_B, rising, strict=True), 1))
+    terms = enumerate(zip(_B, rising, strict=True), 1)
+    return tuple(float(b * r / math.factorial(2 * k)) for k, (b, r) in terms)
 
 
-def _polygamma_positive(x: np.ndarray, n: int) -> np.ndarray:
+def _polygamma_positive(x: Array, n: int) -> Array:
     """(-1)^(n+1) n! times the sum of (x + k)^-(n+1) over k >= 0 (DLMF 25.11.12)."""
     y, total = x.copy(), np.zeros_like(x)
     while np.any(near := y < n + 12.0):
@@ -234,14 +243,14 @@ def _polygamma_positive(x: np.ndarray, n: int) -> np.ndarray:
 
 
 @_in_float64
-def polygamma(x: np.ndarray, n: int) -> np.ndarray:
+def polygamma(x: Array, n: int) -> Array:
     """Derivative n of digamma, 0 <= n <= POLYGAMMA_MAX. At the poles inf for odd n, -inf for even n >= 2."""
     if n == 0:
         return digamma(x)
     sign = (-1.0) ** (n + 1)
     cotangent = [float(c) for c in cotangent_derivative(n)]
 
-    def negative(v: np.ndarray) -> np.ndarray:  # DLMF 5.15.6
+    def negative(v: Array) -> Array:  # DLMF 5.15.6
         c = 1.0 / np.tan(np.pi * _from_nearest_integer(v))
         return -sign * _polygamma_positive(1.0 - v, n) - np.pi ** (n + 1) * _poly(cotangent, c)
 
@@ -251,17 +260,17 @@ def polygamma(x: np.ndarray, n: int) -> np.ndarray:
     )
 
 
-def _two_sum(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     """a + b rounded, and what the rounding lost (Knuth)."""
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
 
 
-def _two_product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
     """a * b rounded, and what the rounding lost (Dekker, with Veltkamp's split into halves)."""
 
-    def halves(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def halves(v: Array) -> tuple[Array, Array]:
         c = v * 134217729.0  # 2^27 + 1
         high = c - (c - v)
         return high, v - high
@@ -271,7 +280,7 @@ def _two_product(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
 
 
-def _sum_to_odd(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _sum_to_odd(a: Array, b: Array) -> Array:
     """a + b rounded to odd: an inexact sum keeps a last bit of 1, so rounding it again rounds once."""
     s, lost = _two_sum(a, b)
     even = (s.view(np.int64) & 1) == 0
@@ -286,7 +295,7 @@ def _fma_rational(x: float, y: float, z: float) -> float:
         return math.inf if exact > 0 else -math.inf
 
 
-def _fma_float64(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+def _fma_float64(x: Array, y: Array, z: Array) -> Array:
     finite = np.isfinite(x) & np.isfinite(y)
     product = np.abs(x * y)
     out = np.where(finite & ~np.isfinite(z), z, x * y + z)  # inf, nan, a product of exactly 0

@@ -38,7 +38,8 @@ def _elementwise(
 
 
 def _unary(name: str, ref: Any, partial: Rule, domain: str, doc: str, kinds: frozenset[str] = FLOAT) -> OpDef:
-    return _elementwise(name, "x", same(name, kinds), ref, Partials(partial), sampling.unary(domain, kinds), doc)
+    samples = sampling.unary(domain, kinds)
+    return _elementwise(name, "x", same(name, kinds), ref, Partials(partial), samples, doc)
 
 
 def _test(name: str, ref: Any, doc: str) -> OpDef:
@@ -54,8 +55,9 @@ def _binary(
     )
 
 
-def _compare(name: str, ref: Any, doc: str) -> OpDef:
-    return _elementwise(name, "x y", predicate(name, ANY), ref, _STEP, sampling.binary("real", ANY), doc)
+def _compare(name: str, ref: Any, doc: str, *traits: str) -> OpDef:
+    samples = sampling.binary("real", ANY)
+    return _elementwise(name, "x y", predicate(name, ANY), ref, _STEP, samples, doc, *traits)
 
 
 def _bitwise(name: str, ref: Any, doc: str) -> OpDef:
@@ -72,66 +74,40 @@ def _shift(name: str, ref: Any, doc: str) -> OpDef:
     )
 
 
-def _fresh(array: Any, like: np.ndarray) -> np.ndarray:
-    """`array` in the dtype of `like` (numpy widens some results)."""
-    return np.asarray(array, like.dtype)
+def _dividing(ufunc: Any) -> Any:
+    """`ufunc`, refusing an integer divisor of zero."""
+
+    def ref(x: np.ndarray, y: np.ndarray) -> Any:
+        if y.dtype.kind in "iu" and not np.all(y):
+            raise DivisionByZero(f"{ufunc.__name__}: integer division by zero")
+        return ufunc(x, y)
+
+    return ref
 
 
-def _nonzero(op: str, y: np.ndarray) -> None:
-    if y.dtype.kind in "iu" and not np.all(y):
-        raise DivisionByZero(f"{op}: integer division by zero")
-
-
-def _floor_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    _nonzero("floor_divide", y)
-    return _fresh(np.floor(x / y) if x.dtype.kind == "f" else np.floor_divide(x, y), x)
-
-
-def _remainder(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    _nonzero("remainder", y)
-    return np.remainder(x, y)
-
-
-def _fmod(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    _nonzero("fmod", y)
-    return np.fmod(x, y)
-
-
-def _pow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _pow(x: np.ndarray, y: np.ndarray) -> Any:
     if x.dtype.kind != "i":
         return np.power(x, y)
     # As torch: a negative integer power is the truncated real one, so 0 but for a base of 1 or -1.
-    powered = np.power(x, np.maximum(y, 0))
-    return np.where(y < 0, np.where(x == 1, 1, np.where(x == -1, 1 - 2 * (y % 2), 0)), powered).astype(x.dtype)
+    truncated = np.select([x == 1, x == -1], [1, 1 - 2 * (y % 2)], 0)
+    return np.where(y < 0, truncated, np.power(x, np.maximum(y, 0))).astype(x.dtype)
 
 
-def _shl(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.left_shift(x, y)
-
-
-def _shr(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.right_shift(x, y)
-
-
-def _sign(x: np.ndarray) -> np.ndarray:
-    return np.sign(x)
-
-
-def _abs(x: np.ndarray) -> np.ndarray:
-    return np.abs(x)
-
-
-def cast_array(x: np.ndarray, dtype: DType) -> np.ndarray:
-    """`x` converted as the IR converts: float to integer truncates and saturates, nan gives 0."""
+def _cast(x: np.ndarray, dtype: DType) -> Any:
     target = dtype.numpy
-    if x.dtype.kind == "f" and target.kind in "iu":
-        info = np.iinfo(target)
-        whole = np.trunc(np.nan_to_num(x, nan=0.0, posinf=np.inf, neginf=-np.inf))
-        # info.max may round up to 2^k in a float, so compare first and place the limits after.
-        low, high = whole <= float(info.min), whole >= float(info.max)
-        inside = np.where(low | high, 0, whole).astype(target)
-        return np.where(low, target.type(info.min), np.where(high, target.type(info.max), inside))
-    return x.astype(target)
+    if x.dtype.kind != "f" or target.kind not in "iu":
+        return x.astype(target)
+    info = np.iinfo(target)
+    # The limits as floats: the largest integer may round up, so what reaches it is not converted.
+    low, high = x <= float(info.min), x >= float(info.max)
+    inside = np.where(low | high | np.isnan(x), 0, x).astype(target)
+    return np.select([low, high], [target.type(info.min), target.type(info.max)], inside)
+
+
+def _infer_polygamma(x: TensorType, n: int) -> TensorType:
+    if not 0 <= n <= special.POLYGAMMA_MAX:
+        raise ValueError(f"polygamma: n must be in [0, {special.POLYGAMMA_MAX}], got {n} for {x}")
+    return same("polygamma", FLOAT)(x)
 
 
 def _infer_cast(x: TensorType, dtype: DType) -> TensorType:
@@ -145,13 +121,17 @@ def _infer_select(cond: TensorType, x: TensorType, y: TensorType) -> TensorType:
     return x
 
 
-def _pick_max(b: Any, ct: Any, mine: Any, other: Any) -> Any:
-    """What of `ct` goes to `mine` in maximum(mine, other): all, half at a tie, nothing where smaller."""
-    return b.select(b.lt(mine, other), 0.0, b.select(b.eq(mine, other), b.mul(ct, 0.5), ct))
+def _winner(loses: Rule) -> Rules:
+    """Derivatives of maximum and minimum: an operand that `loses` against the other has no part in the
+    result, one that ties has half."""
 
+    def part(b: Any, of: Any, mine: Any, other: Any) -> Any:
+        return b.select(loses(b, mine, other), 0.0, b.select(b.eq(mine, other), b.mul(of, 0.5), of))
 
-def _pick_min(b: Any, ct: Any, mine: Any, other: Any) -> Any:
-    return b.select(b.gt(mine, other), 0.0, b.select(b.eq(mine, other), b.mul(ct, 0.5), ct))
+    return Rules(
+        vjp=(lambda b, ct, x, y: part(b, ct, x, y), lambda b, ct, x, y: part(b, ct, y, x)),
+        jvp=(lambda b, t, x, y: part(b, t, x, y), lambda b, t, x, y: part(b, t, y, x)),
+    )
 
 
 def _pow_partial_x(b: Any, x: Any, y: Any) -> Any:
@@ -171,8 +151,8 @@ def _rsqrt_1m(b: Any, x: Any) -> Any:
 
 UNARY = (
     _unary("neg", np.negative, lambda: -1, "real", "-x", NUMBER),
-    _unary("abs", _abs, lambda b, x: b.sign(x), "nonzero", "|x|; its derivative at 0 is 0", NUMBER),
-    _unary("sign", _sign, lambda: 0, "nonzero", "-1, 0 or 1; nan stays nan", NUMBER),
+    _unary("abs", np.abs, lambda b, x: b.sign(x), "nonzero", "|x|; its derivative at 0 is 0", NUMBER),
+    _unary("sign", np.sign, lambda: 0, "nonzero", "-1, 0 or 1; nan stays nan", NUMBER),
     _unary("sqrt", np.sqrt, lambda b, out: b.div(0.5, out), "positive", "square root"),
     _unary("exp", np.exp, lambda out: out, "real", "e^x"),
     _unary("expm1", np.expm1, lambda b, out: b.add(out, 1.0), "real", "e^x - 1"),
@@ -198,9 +178,9 @@ UNARY = (
            "error function"),
     _unary("lgamma", special.lgamma, lambda b, x: b.digamma(x), "positive", "log |gamma(x)|"),
     _unary("digamma", special.digamma, lambda b, x: b.polygamma(x, n=1), "positive", "derivative of lgamma"),
-    _elementwise("polygamma", "x", same("polygamma", FLOAT), special.polygamma,
+    _elementwise("polygamma", "x", _infer_polygamma, special.polygamma,
                  Partials(lambda b, x, n: b.polygamma(x, n=n + 1)),
-                 sampling.unary("positive", FLOAT, {"n": 2}), "derivative n of digamma; n >= 1", attrs=("n",)),
+                 sampling.polygamma, "derivative n of digamma; n >= 0", attrs=("n",)),
     _unary("floor", np.floor, lambda: 0, "nonzero", "largest integer not above x"),
     _unary("ceil", np.ceil, lambda: 0, "nonzero", "smallest integer not below x"),
     _unary("round", np.rint, lambda: 0, "nonzero", "nearest integer, halves to even"),
@@ -209,9 +189,10 @@ UNARY = (
     _test("isinf", np.isinf, "whether x is infinite"),
     _elementwise("bitwise_not", "x", same("bitwise_not", BITS), np.invert, Nondiff("it works on bits"),
                  sampling.unary("bits", BITS), "every bit flipped; on bool, logical not"),
-    _elementwise("cast", "x", _infer_cast, cast_array,
+    _elementwise("cast", "x", _infer_cast, _cast,
                  Linear(lambda b, ct, x_type: b.cast(ct, dtype=x_type.dtype)), sampling.cast,
-                 "conversion to dtype; float to integer truncates and saturates, nan gives 0", attrs=("dtype",)),
+                 "conversion to dtype; float to integer truncates and saturates, nan gives 0",
+                 attrs=("dtype",)),
 )
 
 BINARY = (
@@ -223,25 +204,24 @@ BINARY = (
     _binary("pow", _pow, Partials(_pow_partial_x, _pow_partial_y), "positive",
             "x^y; integers to a negative power truncate"),
     _binary("maximum", np.maximum,
-            Rules(vjp=(lambda b, ct, x, y: _pick_max(b, ct, x, y), lambda b, ct, x, y: _pick_max(b, ct, y, x)),
-                  jvp=(lambda b, t, x, y: _pick_max(b, t, x, y), lambda b, t, x, y: _pick_max(b, t, y, x))),
-            "real", "the larger; nan wins", "commutative", kinds=ANY),
+            _winner(lambda b, mine, other: b.lt(mine, other)),
+            "real", "the larger; nan wins, and either zero of 0 and -0", "commutative", kinds=ANY),
     _binary("minimum", np.minimum,
-            Rules(vjp=(lambda b, ct, x, y: _pick_min(b, ct, x, y), lambda b, ct, x, y: _pick_min(b, ct, y, x)),
-                  jvp=(lambda b, t, x, y: _pick_min(b, t, x, y), lambda b, t, x, y: _pick_min(b, t, y, x))),
-            "real", "the smaller; nan wins", "commutative", kinds=ANY),
-    _binary("fmod", _fmod, Partials(lambda: 1, lambda b, x, y: b.neg(b.trunc(b.div(x, y)))), "nonzero",
-            "remainder with the sign of x; an integer y of 0 is an error", "traps"),
-    _binary("remainder", _remainder, Partials(lambda: 1, lambda b, x, y: b.neg(b.floor(b.div(x, y)))),
-            "nonzero", "remainder with the sign of y; an integer y of 0 is an error", "traps"),
-    _binary("floor_divide", _floor_divide, Partials(lambda: 0, lambda: 0), "nonzero",
-            "floor(x / y); an integer y of 0 is an error", "traps"),
+            _winner(lambda b, mine, other: b.gt(mine, other)),
+            "real", "the smaller; nan wins, and either zero of 0 and -0", "commutative", kinds=ANY),
+    _binary("fmod", _dividing(np.fmod), Partials(lambda: 1, lambda b, x, y: b.neg(b.trunc(b.div(x, y)))),
+            "nonzero", "remainder with the sign of x; an integer y of 0 is an error", "traps"),
+    _binary("remainder", _dividing(np.remainder),
+            Partials(lambda: 1, lambda b, x, y: b.neg(b.floor_divide(x, y))), "nonzero",
+            "remainder with the sign of y; an integer y of 0 is an error", "traps"),
+    _binary("floor_divide", _dividing(np.floor_divide), Partials(lambda: 0, lambda: 0), "nonzero",
+            "floor of the exact x / y, so that it fits remainder; an integer y of 0 is an error", "traps"),
     _binary("atan2", np.arctan2,
             Partials(lambda b, x, y: b.div(y, b.add(b.mul(x, x), b.mul(y, y))),
                      lambda b, x, y: b.neg(b.div(x, b.add(b.mul(x, x), b.mul(y, y))))),
             "nonzero", "angle of the point (y, x): atan(x / y) in the right quadrant", kinds=FLOAT),
-    _compare("eq", np.equal, "x == y"),
-    _compare("ne", np.not_equal, "x != y"),
+    _compare("eq", np.equal, "x == y", "commutative"),
+    _compare("ne", np.not_equal, "x != y", "commutative"),
     _compare("lt", np.less, "x < y"),
     _compare("le", np.less_equal, "x <= y"),
     _compare("gt", np.greater, "x > y"),
@@ -249,13 +229,16 @@ BINARY = (
     _bitwise("bitwise_and", np.bitwise_and, "x and y, bit by bit; on bool, logical and"),
     _bitwise("bitwise_or", np.bitwise_or, "x or y, bit by bit; on bool, logical or"),
     _bitwise("bitwise_xor", np.bitwise_xor, "x xor y, bit by bit; on bool, logical xor"),
-    _shift("shift_left", _shl, "x shifted left by y bits; 0 where y is the width or more"),
-    _shift("shift_right", _shr, "x shifted right by y bits, its sign kept; as x >> (width - 1) beyond the width"),
+    _shift("shift_left", np.left_shift,
+           "x shifted left by y bits; 0 where y is negative, or the width or more"),
+    _shift("shift_right", np.right_shift,
+           "x shifted right by y bits, its sign kept; where y is negative, or the width or more, all sign"),
 )
 
 TERNARY = (
     _elementwise("select", "cond x y", _infer_select, np.where,
-                 Linear(None, lambda b, ct, cond: b.select(cond, ct, 0.0), lambda b, ct, cond: b.select(cond, 0.0, ct)),
+                 Linear(None, lambda b, ct, cond: b.select(cond, ct, 0.0),
+                        lambda b, ct, cond: b.select(cond, 0.0, ct)),
                  sampling.select, "x where cond, else y"),
     _elementwise("fma", "x y z", same("fma", FLOAT), special.fma,
                  Partials(lambda y: y, lambda x: x, lambda: 1), sampling.ternary, "x * y + z, rounded once"),

@@ -6,9 +6,10 @@ Imports: `types`, `errors`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
-from ..errors import DTypeError, ShapeError
-from ..types import TensorType, bool_
+from ..errors import AxisError, DTypeError, ShapeError
+from ..types import Shape, TensorType, bool_
 
 # What an op accepts, by the kinds of `DType.kind`.
 ANY = frozenset({"bool", "uint", "int", "float"})
@@ -45,6 +46,19 @@ def want_equal(op: str, *types: TensorType) -> None:
 def want_index(op: str, index: TensorType) -> None:
     if not index.dtype.is_integer:
         raise DTypeError(f"{op}: an index must be an integer, got {index}")
+
+
+def want_axis(op: str, axis: int, x: TensorType) -> None:
+    if not 0 <= axis < x.rank:
+        raise AxisError(f"{op}: axis {axis} is not one of {x}")
+
+
+def want_rising(op: str, axes: Shape, x: TensorType) -> None:
+    """Axes in rising order, so none twice."""
+    for axis in axes:
+        want_axis(op, axis, x)
+    if any(a >= b for a, b in pairwise(axes)):
+        raise AxisError(f"{op}: axes {axes} of {x} do not rise")
 
 
 Infer = Callable[..., TensorType]

@@ -16,9 +16,8 @@ from ..errors import BoundsError, DTypeError, ShapeError
 from ..philox import philox_bits
 from ..types import Shape, TensorType, i32, i64
 from . import sampling
-from .infer import NUMBER, want_index, want_kind
+from .infer import ANY, NUMBER, want_axis, want_index, want_kind
 from .record import Linear, Nondiff, OpDef, Rules
-from .shape import _check_axis
 
 
 def _infer_matmul(x: TensorType, y: TensorType) -> TensorType:
@@ -45,7 +44,7 @@ def transposed(b: Any, m: Any) -> Any:
 
 def _infer_gather(x: TensorType, index: TensorType, axis: int, batch: int) -> TensorType:
     want_index("gather", index)
-    _check_axis("gather", axis, x)
+    want_axis("gather", axis, x)
     if not batch <= min(axis, index.rank) or x.shape[:batch] != index.shape[:batch]:
         raise ShapeError(f"gather: {batch} batch axes before axis {axis} are not shared by {x} and {index}")
     return x.with_shape((*x.shape[:axis], *index.shape[batch:], *x.shape[axis + 1 :]))
@@ -74,15 +73,16 @@ def _places(shape: Shape, index: np.ndarray, axis: int, batch: int) -> tuple[Any
     return tuple(grids)
 
 
-def _ref_gather(x: np.ndarray, index: np.ndarray, axis: int, batch: int) -> np.ndarray:
+def _ref_gather(x: np.ndarray, index: np.ndarray, axis: int, batch: int) -> Any:
     check_bounds("gather", index, x.shape[axis])
     if batch == 0:
         return np.take(x, index, axis)
     return x[_places(x.shape, index, axis, batch)]
 
 
-def _infer_scatter(op: str) -> Any:
+def _infer_scatter(op: str, kinds: frozenset[str]) -> Any:
     def infer(x: TensorType, index: TensorType, update: TensorType, axis: int, batch: int) -> TensorType:
+        want_kind(op, kinds, x)
         want = _infer_gather(x, index, axis, batch)
         if update != want:
             raise ShapeError(f"{op}: the update must be {want}, got {update}")
@@ -99,7 +99,9 @@ def _ref_scatter(x: np.ndarray, index: np.ndarray, update: np.ndarray, axis: int
     return out
 
 
-def _ref_scatter_add(x: np.ndarray, index: np.ndarray, update: np.ndarray, axis: int, batch: int) -> np.ndarray:
+def _ref_scatter_add(
+    x: np.ndarray, index: np.ndarray, update: np.ndarray, axis: int, batch: int
+) -> np.ndarray:
     check_bounds("scatter_add", index, x.shape[axis])
     out = x.copy()
     if update.size:
@@ -111,13 +113,30 @@ def _transpose_gather(b: Any, ct: Any, index: Any, x_type: TensorType, axis: int
     return b.scatter_add(b.zeros(x_type), index, ct, axis=axis, batch=batch)
 
 
-def _unscatter(b: Any, ct: Any, index: Any, axis: int, batch: int) -> Any:
+def _read_back(b: Any, ct: Any, index: Any, axis: int, batch: int) -> Any:
     return b.gather(ct, index, axis=axis, batch=batch)
 
 
-def _keep_unwritten(b: Any, ct: Any, index: Any, axis: int, batch: int) -> Any:
-    zero = b.zeros(b.type_of(b.gather(ct, index, axis=axis, batch=batch)))
-    return b.scatter(ct, index, zero, axis=axis, batch=batch)
+def _read_last(
+    b: Any, ct: Any, index: Any, index_type: TensorType, x_type: TensorType, axis: int, batch: int
+) -> Any:
+    """The cotangent of scatter's update: what it wrote and no later write of an equal place replaced.
+
+    Each write leaves its number in a table of the places; those that find it there were the last.
+    """
+    shape = index_type.shape
+    numbers = b.reshape(b.iota(axis=0, dtype=i64, shape=(index_type.size,)), shape=shape)
+    table = b.zeros(TensorType(i64, (*x_type.shape[:batch], x_type.shape[axis])))
+    table = b.scatter(table, index, numbers, axis=batch, batch=batch)
+    last = b.eq(b.gather(table, index, axis=batch, batch=batch), numbers)
+    read = b.gather(ct, index, axis=axis, batch=batch)
+    dims = (*range(batch), *range(axis, axis + len(shape) - batch))
+    return b.select(b.broadcast(last, shape=b.type_of(read).shape, dims=dims), read, 0.0)
+
+
+def _keep_unwritten(b: Any, ct: Any, index: Any, index_type: TensorType, axis: int, batch: int) -> Any:
+    zeros = b.zeros(_infer_gather(b.type_of(ct), index_type, axis, batch))
+    return b.scatter(ct, index, zeros, axis=axis, batch=batch)
 
 
 def _infer_philox(key: TensorType, offset: TensorType, shape: Shape) -> TensorType:
@@ -128,21 +147,25 @@ def _infer_philox(key: TensorType, offset: TensorType, shape: Shape) -> TensorTy
 
 
 _AT = ("axis", "batch")
+_TRAPS = frozenset({"traps"})
 
 OPS = (
     OpDef("matmul", ("x", "y"), (), _infer_matmul, np.matmul,
-          Rules(vjp=(lambda b, ct, y: b.matmul(ct, transposed(b, y)), lambda b, ct, x: b.matmul(transposed(b, x), ct)),
+          Rules(vjp=(lambda b, ct, y: b.matmul(ct, transposed(b, y)),
+                     lambda b, ct, x: b.matmul(transposed(b, x), ct)),
                 jvp=(lambda b, t, y: b.matmul(t, y), lambda b, t, x: b.matmul(x, t))), sampling.matmul,
           "product of the matrices in the last two axes; the axes before are a batch, equal in both"),
     OpDef("gather", ("x", "index"), _AT, _infer_gather, _ref_gather, Linear(_transpose_gather, None),
           sampling.gather,
-          "x at index along axis: shape x[:axis] + index[batch:] + x[axis+1:]; the first batch axes are shared"),
-    OpDef("scatter_add", ("x", "index", "update"), _AT, _infer_scatter("scatter_add"), _ref_scatter_add,
-          Linear(lambda ct: ct, None, _unscatter), sampling.scatter,
-          "x with update added at the places that gather would read"),
-    OpDef("scatter", ("x", "index", "update"), _AT, _infer_scatter("scatter"), _ref_scatter,
-          Linear(_keep_unwritten, None, _unscatter), sampling.scatter,
-          "x with update written at the places that gather would read; of equal places the last wins"),
+          "x at index along axis, of shape x[:axis] + index[batch:] + x[axis+1:]; batch: leading axes shared",
+          _TRAPS),
+    OpDef("scatter_add", ("x", "index", "update"), _AT, _infer_scatter("scatter_add", NUMBER),
+          _ref_scatter_add, Linear(lambda ct: ct, None, _read_back), sampling.scatter_add,
+          "x with update added at the places that gather would read", _TRAPS),
+    OpDef("scatter", ("x", "index", "update"), _AT, _infer_scatter("scatter", ANY), _ref_scatter,
+          Linear(_keep_unwritten, None, _read_last), sampling.scatter,
+          "x with update written at the places that gather would read; of equal places the last wins",
+          _TRAPS),
     OpDef("philox", ("key", "offset"), ("shape",), _infer_philox, philox_bits,
           Nondiff("random bits do not depend smoothly on anything"), sampling.philox,
           "32 random bits an element: Philox4x32-10 of key and of the counter offset + i // 4, word i % 4"),

@@ -13,11 +13,11 @@ A derivative is exactly one of four:
 
 An entry of None says that the op has no derivative there (an index, say). In every rule THE NAMES OF ITS
 PARAMETERS SAY WHAT IT NEEDS: `b` is the builder to write with, `ct` the cotangent (of result 0) or `cts`
-(of all, None where absent), `t` a tangent, `out` the result (`out1` the second), the name of an operand
+(of all, None where absent), `t` a tangent, `out` the result (`out1` the second, `outs` all), the name of an operand
 its value, that name with `_type` its type, the name of an attribute its value. What a rule does not name
 is not saved for it. The one rule of an op with any number of operands gives the list for all of them; it
-can name `wanted`, which says for each whether it is asked for. Rules are written against a builder (see `builder.Builder`): given the IR builder
-they make IR, given an eager builder they run at once.
+can name `wanted`, which says for each whether it is asked for. Rules are written against a builder (see
+`builder.Builder`): given the IR builder they make IR, given an eager builder they run at once.
 
 Imports: `types`, `errors`. The table itself is `ops.TABLE`.
 """
@@ -48,14 +48,14 @@ class Bound:
     @staticmethod
     def of(rule: Rule, operands: Sequence[str], attrs: Sequence[str]) -> Bound:
         names = tuple(inspect.signature(rule).parameters)
-        known = {"b", "ct", "cts", "t", "wanted", *OUTS, *operands, *attrs, *(f"{o}_type" for o in operands)}
+        known = {"b", "ct", "cts", "t", "wanted", "outs", *OUTS, *operands, *attrs, *(f"{o}_type" for o in operands)}
         if unknown := set(names) - known:
             raise ValueError(f"rule asks for {sorted(unknown)}; it can have {sorted(known)}")
         return Bound(
             rule,
             names,
             tuple(i for i, o in enumerate(operands) if o in names),
-            tuple(i for i, o in enumerate(OUTS) if o in names),
+            tuple(i for i, o in enumerate(OUTS) if o in names or "outs" in names),
         )
 
     def __call__(self, env: Mapping[str, Any]) -> Any:
@@ -105,6 +105,16 @@ class Sample:
     grad: bool = True
 
 
+TRAITS = {
+    "elementwise": "operands and the one result have one shape; each element comes from those at its place",
+    "commutative": "two operands, which may be exchanged",
+    "view": "an index map of its first operand: every element of the result is one of the operand's",
+    "reduction": "the one result has fewer axes, each element made of those along the axes dropped",
+    "traps": "some operand values are errors (a zero integer divisor, an index out of range): never "
+    "to be computed where the program would not have",
+    "barrier": "steers differentiation: no rewrite looks through it until differentiation is done",
+}
+
 Samples = Callable[[np.random.Generator], Iterable[Sample]]
 
 
@@ -113,10 +123,9 @@ class OpDef:
     """A primitive. `operands` are their names; a last one that ends in `*` takes any number.
 
     infer(*types, **attrs) -> TensorType, or a tuple of them for an op with several results; raises
-    ShapeError, DTypeError or AxisError. ref(*arrays, **attrs) -> array or tuple, the meaning in NumPy;
-    its result has exactly the inferred types. traits: 'elementwise' (same shape in and out, one result
-    element from the operands' elements at the same place), 'view' (an index map of its operand),
-    'reduction', 'commutative', 'effect'.
+    ShapeError, DTypeError or AxisError, and names the types it saw. ref(*arrays, **attrs) -> array or
+    tuple, the meaning in NumPy: values of exactly the inferred types; call it through `evaluate`.
+    `traits` are some of TRAITS.
     """
 
     name: str
@@ -132,6 +141,8 @@ class OpDef:
     jvp: tuple[Bound | None, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        if unknown := self.traits - TRAITS.keys():
+            raise ValueError(f"{self.name}: unknown traits {sorted(unknown)}; there are {sorted(TRAITS)}")
         match self.derivative:
             case Partials(rules):
                 vjp = jvp = rules
@@ -165,6 +176,18 @@ class OpDef:
             raise TypeError(f"{self.name} takes attributes {list(self.attrs)}, got {list(attrs)}")
         inferred = self.infer(*types, **attrs)
         return inferred if isinstance(inferred, tuple) else (inferred,)
+
+    def evaluate(self, args: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
+        """The results on arrays whose types `result_types` accepts; read-only, perhaps views of `args`.
+
+        The one place where NumPy's floating-point warnings are silenced (nan and inf are values here) and
+        where the scalars it makes of 0-d arrays become arrays again. Raises BoundsError, DivisionByZero.
+        """
+        with np.errstate(all="ignore"):
+            result = self.ref(*args, **attrs)
+        if isinstance(result, tuple):
+            return tuple([r if type(r) is np.ndarray else np.asarray(r) for r in result])
+        return (result if type(result) is np.ndarray else np.asarray(result),)
 
     def _rule(self, rules: tuple[Bound | None, ...], i: int) -> Bound | None:
         if not rules:

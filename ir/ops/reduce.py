@@ -3,7 +3,7 @@
 `sum` and `cumsum` are linear. `max` and `min` share the cotangent evenly among ties, as torch's amax.
 A reduction drops its axes; keepdim is a reshape that the user's face adds.
 
-Imports: `record`, `infer`, `sampling`.
+Imports: `record`, `infer`, `sampling`, `shape`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from ..errors import ShapeError
 from ..types import Shape, TensorType, drop_axes, i64
 from . import sampling
-from .infer import ANY, NUMBER, want_kind
+from .infer import ANY, NUMBER, want_axis, want_kind, want_rising
 from .record import Linear, Nondiff, OpDef, Rules
-from .shape import _check_axis
+from .shape import inverse_permutation
 
 _REDUCTION = frozenset({"reduction"})
 
@@ -26,10 +26,7 @@ _REDUCTION = frozenset({"reduction"})
 def _infer_reduce(op: str, kinds: frozenset[str], empty: bool) -> Any:
     def infer(x: TensorType, axes: Shape) -> TensorType:
         want_kind(op, kinds, x)
-        for a in axes:
-            _check_axis(op, a, x)
-        if list(axes) != sorted(set(axes)):
-            raise ShapeError(f"{op}: axes {axes} must rise")
+        want_rising(op, axes, x)
         if not empty and any(x.shape[a] == 0 for a in axes):
             raise ShapeError(f"{op}: cannot reduce an axis of size 0 of {x}: the operation has no identity")
         return x.with_shape(drop_axes(x.shape, axes))
@@ -40,7 +37,7 @@ def _infer_reduce(op: str, kinds: frozenset[str], empty: bool) -> Any:
 def _infer_arg(op: str) -> Any:
     def infer(x: TensorType, axis: int) -> TensorType:
         want_kind(op, ANY, x)
-        _check_axis(op, axis, x)
+        want_axis(op, axis, x)
         if x.shape[axis] == 0:
             raise ShapeError(f"{op}: cannot search an axis of size 0 of {x}")
         return TensorType(i64, drop_axes(x.shape, (axis,)))
@@ -56,29 +53,30 @@ def spread(b: Any, v: Any, shape: Shape, axes: Shape) -> Any:
 def _share_extremum(b: Any, ct: Any, x: Any, out: Any, axes: Shape) -> Any:
     """`ct` shared evenly among the elements equal to the extremum."""
     type = b.type_of(x)
-    hit = b.cast(b.eq(x, spread(b, out, type.shape, axes)), dtype=type.dtype)
-    share = b.div(ct, b.sum(hit, axes=axes))
-    return b.mul(hit, spread(b, share, type.shape, axes))
+    hit = b.eq(x, spread(b, out, type.shape, axes))
+    share = b.div(ct, b.sum(b.cast(hit, dtype=type.dtype), axes=axes))
+    return b.select(hit, spread(b, share, type.shape, axes), 0.0)
 
 
 def _push_extremum(b: Any, t: Any, x: Any, out: Any, axes: Shape) -> Any:
     type = b.type_of(x)
-    hit = b.cast(b.eq(x, spread(b, out, type.shape, axes)), dtype=type.dtype)
-    return b.div(b.sum(b.mul(hit, t), axes=axes), b.sum(hit, axes=axes))
+    hit = b.eq(x, spread(b, out, type.shape, axes))
+    total = b.sum(b.select(hit, t, 0.0), axes=axes)
+    return b.div(total, b.sum(b.cast(hit, dtype=type.dtype), axes=axes))
 
 
 def _scan_product(b: Any, v: Any, axis: int, reverse: bool) -> Any:
     """Products of all elements before (or behind) each one along `axis`, by doubling strides."""
     shape = b.type_of(v).shape
-    n = shape[axis]
+    n, none = shape[axis], (0,) * len(shape)
     one = b.constant(1, b.type_of(v).with_shape(()))
 
     def shifted(u: Any, by: int) -> Any:
         by = min(by, n)
-        low, high = (0, by) if reverse else (by, 0)
-        start, limit = (by, n) if reverse else (0, n - by)
-        cut = b.slice(u, start=_at(shape, axis, start), limit=_at(shape, axis, limit, shape), step=(1,) * len(shape))
-        return b.pad(cut, one, low=_at(shape, axis, low), high=_at(shape, axis, high), interior=(0,) * len(shape))
+        low, high = (0, by) if reverse else (by, 0)  # ones enter at one end, as many leave at the other
+        start, limit = _at(none, axis, high), _at(shape, axis, n - low)
+        cut = b.slice(u, start=start, limit=limit, step=(1,) * len(shape))
+        return b.pad(cut, one, low=_at(none, axis, low), high=_at(none, axis, high), interior=none)
 
     out, step = shifted(v, 1), 1
     while step < n:
@@ -87,8 +85,9 @@ def _scan_product(b: Any, v: Any, axis: int, reverse: bool) -> Any:
     return out
 
 
-def _at(shape: Shape, axis: int, value: int, rest: Shape | None = None) -> Shape:
-    return tuple(value if i == axis else (rest[i] if rest else 0) for i in range(len(shape)))
+def _at(shape: Shape, axis: int, size: int) -> Shape:
+    """`shape` with another size at `axis`."""
+    return (*shape[:axis], size, *shape[axis + 1 :])
 
 
 def _prod_partial(b: Any, x: Any, axes: Shape) -> Any:
@@ -101,7 +100,7 @@ def _prod_partial(b: Any, x: Any, axes: Shape) -> Any:
     last = len(flat_shape) - 1
     others = b.mul(_scan_product(b, flat, last, False), _scan_product(b, flat, last, True))
     back = b.reshape(others, shape=tuple(shape[i] for i in perm))
-    return b.permute(back, perm=tuple(perm.index(i) for i in range(len(shape))))
+    return b.permute(back, perm=inverse_permutation(perm))
 
 
 def _vjp_prod(b: Any, ct: Any, x: Any, axes: Shape) -> Any:
@@ -114,20 +113,12 @@ def _jvp_prod(b: Any, t: Any, x: Any, axes: Shape) -> Any:
 
 def _infer_scan(x: TensorType, axis: int) -> TensorType:
     want_kind("cumsum", NUMBER, x)
-    _check_axis("cumsum", axis, x)
+    want_axis("cumsum", axis, x)
     return x
 
 
-def _ref_sum(x: np.ndarray, axes: Shape) -> np.ndarray:
-    return np.asarray(np.sum(x, axis=axes, dtype=x.dtype))
-
-
-def _ref_prod(x: np.ndarray, axes: Shape) -> np.ndarray:
-    return np.asarray(np.prod(x, axis=axes, dtype=x.dtype))
-
-
 def _infer_sort(x: TensorType, axis: int, descending: bool) -> tuple[TensorType, TensorType]:
-    _check_axis("sort", axis, x)
+    want_axis("sort", axis, x)
     return x, x.with_dtype(i64)
 
 
@@ -145,7 +136,7 @@ def along(b: Any, x: Any, index: Any, axis: int) -> Any:
     rank = b.type_of(x).rank
     perm = (*(i for i in range(rank) if i != axis), axis)
     picked = b.gather(b.permute(x, perm=perm), b.permute(index, perm=perm), axis=rank - 1, batch=rank - 1)
-    return b.permute(picked, perm=tuple(perm.index(i) for i in range(rank)))
+    return b.permute(picked, perm=inverse_permutation(perm))
 
 
 def _vjp_sort(b: Any, ct: Any, out1: Any, x_type: TensorType, axis: int) -> Any:
@@ -155,25 +146,27 @@ def _vjp_sort(b: Any, ct: Any, out1: Any, x_type: TensorType, axis: int) -> Any:
         b.zeros(x_type.with_shape(x_type.shape[p] for p in perm)), b.permute(out1, perm=perm),
         b.permute(ct, perm=perm), axis=rank - 1, batch=rank - 1,
     )
-    return b.permute(placed, perm=tuple(perm.index(i) for i in range(rank)))
+    return b.permute(placed, perm=inverse_permutation(perm))
 
 
 _EXTREMUM = Rules(vjp=(_share_extremum,), jvp=(_push_extremum,))
 _INDEX = Nondiff("its result is an index")
 
 OPS = (
-    OpDef("sum", ("x",), ("axes",), _infer_reduce("sum", NUMBER, True), _ref_sum,
+    OpDef("sum", ("x",), ("axes",), _infer_reduce("sum", NUMBER, True),
+          lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype),
           Linear(lambda b, ct, x_type, axes: spread(b, ct, x_type.shape, axes)), sampling.reduction,
           "sum over axes, in the dtype of x", _REDUCTION),
-    OpDef("prod", ("x",), ("axes",), _infer_reduce("prod", NUMBER, True), _ref_prod,
+    OpDef("prod", ("x",), ("axes",), _infer_reduce("prod", NUMBER, True),
+          lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype),
           Rules(vjp=(_vjp_prod,), jvp=(_jvp_prod,)), sampling.reduction, "product over axes", _REDUCTION),
-    OpDef("max", ("x",), ("axes",), _infer_reduce("max", ANY, False), lambda x, axes: np.asarray(np.max(x, axis=axes)),
+    OpDef("max", ("x",), ("axes",), _infer_reduce("max", ANY, False), lambda x, axes: np.max(x, axis=axes),
           _EXTREMUM, sampling.extremum, "largest over axes; nan wins; on bool, any", _REDUCTION),
-    OpDef("min", ("x",), ("axes",), _infer_reduce("min", ANY, False), lambda x, axes: np.asarray(np.min(x, axis=axes)),
+    OpDef("min", ("x",), ("axes",), _infer_reduce("min", ANY, False), lambda x, axes: np.min(x, axis=axes),
           _EXTREMUM, sampling.extremum, "smallest over axes; nan wins; on bool, all", _REDUCTION),
-    OpDef("argmax", ("x",), ("axis",), _infer_arg("argmax"), lambda x, axis: np.asarray(np.argmax(x, axis)),
+    OpDef("argmax", ("x",), ("axis",), _infer_arg("argmax"), lambda x, axis: np.argmax(x, axis),
           _INDEX, sampling.arg, "first position of the largest along axis; nan wins", _REDUCTION),
-    OpDef("argmin", ("x",), ("axis",), _infer_arg("argmin"), lambda x, axis: np.asarray(np.argmin(x, axis)),
+    OpDef("argmin", ("x",), ("axis",), _infer_arg("argmin"), lambda x, axis: np.argmin(x, axis),
           _INDEX, sampling.arg, "first position of the smallest along axis; nan wins", _REDUCTION),
     OpDef("cumsum", ("x",), ("axis",), _infer_scan, lambda x, axis: np.cumsum(x, axis, dtype=x.dtype),
           Linear(lambda b, ct, axis: b.flip(b.cumsum(b.flip(ct, axes=(axis,)), axis=axis), axes=(axis,))),

@@ -20,4 +20,4 @@ def binary(domain: str, kinds: Any) -> Any:
 
 
 ternary = select = cast = const = iota = broadcast = reshape = permute = slice_ = flip = pad = concat = _none
-reduction = extremum = arg = scan = sort = matmul = gather = scatter = philox = anything = custom_grad = _none
+polygamma = reduction = extremum = arg = scan = sort = matmul = gather = scatter_add = scatter = philox = anything = custom_grad = _none

@@ -16,16 +16,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import AxisError, DTypeError, ShapeError
-from ..types import DType, Shape, TensorType
+from ..types import DType, Shape, TensorType, type_of_array
 from . import sampling
+from .infer import NUMBER, want_axis, want_kind, want_rising
 from .record import Linear, Nondiff, OpDef
 
 Constant = bool | int | float | np.ndarray
-
-
-def _check_axis(op: str, axis: int, x: TensorType) -> None:
-    if not 0 <= axis < x.rank:
-        raise AxisError(f"{op}: axis {axis} is not one of {x}")
+_LARGEST = int(np.finfo(np.float64).max)  # an int beyond it cannot become a float
 
 
 def _check_length(op: str, name: str, value: Sequence[int], x: TensorType) -> None:
@@ -34,9 +31,27 @@ def _check_length(op: str, name: str, value: Sequence[int], x: TensorType) -> No
 
 
 def _infer_const(value: Constant, dtype: DType, shape: Shape) -> TensorType:
-    if isinstance(value, np.ndarray) and (value.shape != shape or value.dtype != dtype.numpy):
-        raise ShapeError(f"const: an array {value.dtype}{list(value.shape)} for {TensorType(dtype, shape)}")
-    return TensorType(dtype, shape)
+    type = TensorType(dtype, shape)
+    if isinstance(value, np.ndarray):
+        got = type_of_array(value)
+        if got != type:
+            error = ShapeError if got.dtype is dtype else DTypeError
+            raise error(f"const: an array {got} for {type}")
+    elif not _holds(dtype, value):
+        raise DTypeError(f"const: {value!r} is not a value of {type}")
+    return type
+
+
+def _holds(dtype: DType, number: bool | int | float) -> bool:
+    """Whether `number` is a value of `dtype`; a float dtype takes the nearest of any number."""
+    match dtype.kind:
+        case "float":
+            return isinstance(number, float) or abs(number) <= _LARGEST
+        case "bool":
+            return number in (0, 1)
+        case _:
+            info = np.iinfo(dtype.numpy)
+            return int(info.min) <= number <= int(info.max) and number == int(number)
 
 
 def _ref_const(value: Constant, dtype: DType, shape: Shape) -> np.ndarray:
@@ -44,8 +59,10 @@ def _ref_const(value: Constant, dtype: DType, shape: Shape) -> np.ndarray:
 
 
 def _infer_iota(axis: int, dtype: DType, shape: Shape) -> TensorType:
-    _check_axis("iota", axis, TensorType(dtype, shape))
-    return TensorType(dtype, shape)
+    type = TensorType(dtype, shape)
+    want_kind("iota", NUMBER, type)
+    want_axis("iota", axis, type)
+    return type
 
 
 def _ref_iota(axis: int, dtype: DType, shape: Shape) -> np.ndarray:
@@ -55,8 +72,7 @@ def _ref_iota(axis: int, dtype: DType, shape: Shape) -> np.ndarray:
 
 def _infer_broadcast(x: TensorType, shape: Shape, dims: Shape) -> TensorType:
     _check_length("broadcast", "dims", dims, x)
-    if any(a >= b for a, b in zip(dims, dims[1:], strict=False)) or any(not 0 <= d < len(shape) for d in dims):
-        raise AxisError(f"broadcast: dims {dims} do not rise within the {len(shape)} axes of the result")
+    want_rising("broadcast", dims, x.with_shape(shape))
     for d, n in zip(dims, x.shape, strict=True):
         if n not in (1, shape[d]):
             raise ShapeError(f"broadcast: axis of size {n} in {x} cannot become {shape[d]} in {list(shape)}")
@@ -156,8 +172,8 @@ def _unpad(b: Any, ct: Any, x_type: TensorType, low: Shape, interior: Shape) -> 
     if x_type.size == 0:
         return b.zeros(x_type)
     window = _pad_window(x_type.shape, low, interior)
-    start, limit, step = zip(*((w.start, w.stop, w.step) for w in window), strict=True) if window else ((), (), ())
-    return b.slice(ct, start=start, limit=limit, step=step)
+    limit, step = tuple(w.stop for w in window), tuple(w.step for w in window)
+    return b.slice(ct, start=low, limit=limit, step=step)
 
 
 def _transpose_pad_fill(b: Any, ct: Any, x_type: TensorType, low: Shape, interior: Shape) -> Any:
@@ -172,14 +188,16 @@ def _infer_concat(*xs: TensorType, axis: int) -> TensorType:
     if not xs:
         raise TypeError("concat: needs at least one tensor")
     first = xs[0]
-    _check_axis("concat", axis, first)
+    want_axis("concat", axis, first)
     for x in xs[1:]:
         if x.dtype is not first.dtype:
             raise DTypeError(f"concat: dtypes differ: {first} and {x}")
         if x.rank != first.rank or any(
             m != n for i, (m, n) in enumerate(zip(x.shape, first.shape, strict=True)) if i != axis
         ):
-            raise ShapeError(f"concat: sizes of tensors must match except in dimension {axis}: {first} and {x}")
+            raise ShapeError(
+                f"concat: sizes of tensors must match except in dimension {axis}: {first} and {x}"
+            )
     return first.with_shape(
         sum(x.shape[axis] for x in xs) if i == axis else n for i, n in enumerate(first.shape)
     )
@@ -198,8 +216,7 @@ def _transpose_concat(
 
 
 def _infer_flip(x: TensorType, axes: Shape) -> TensorType:
-    for a in axes:
-        _check_axis("flip", a, x)
+    want_rising("flip", axes, x)
     return x
 
 

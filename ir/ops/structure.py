@@ -45,7 +45,9 @@ def _vjp_custom(
     return [None] * results + list(grads) + [None] * (len(xs) - results - inputs)
 
 
-def _ref_custom_grad(*xs: np.ndarray, backward: Function, results: int, inputs: int) -> tuple[np.ndarray, ...]:
+def _ref_custom_grad(
+    *xs: np.ndarray, backward: Function, results: int, inputs: int
+) -> tuple[np.ndarray, ...]:
     return xs[:results]
 
 
