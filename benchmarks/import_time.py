@@ -19,8 +19,8 @@ LATER = ("llvmlite", "networkx")
 
 def seconds(statement):
     """(seconds that the statement took in a fresh process, which of LATER it loaded)."""
-    code = (f"import sys, time; start = time.perf_counter(); {statement}; took = time.perf_counter() - start\n"
-            f"print(took, *(name for name in {LATER} if name in sys.modules))")
+    code = (f"import sys, time; start = time.perf_counter(); {statement}; took = time.perf_counter() - start"
+            f"; print(took, *(name for name in {LATER} if name in sys.modules))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     took, *loaded = done.stdout.split()
     return float(took), loaded
