@@ -50,9 +50,8 @@ def _binary(
     name: str, ref: Any, derivative: Derivative, domain: str, doc: str, *traits: str,
     kinds: frozenset[str] = NUMBER,
 ) -> OpDef:
-    return _elementwise(
-        name, "x y", same(name, kinds), ref, derivative, sampling.binary(domain, kinds), doc, *traits
-    )
+    samples = sampling.binary(domain, kinds, nonzero="traps" in traits)
+    return _elementwise(name, "x y", same(name, kinds), ref, derivative, samples, doc, *traits)
 
 
 def _compare(name: str, ref: Any, doc: str, *traits: str) -> OpDef:
@@ -180,7 +179,8 @@ UNARY = (
     _unary("digamma", special.digamma, lambda b, x: b.polygamma(x, n=1), "positive", "derivative of lgamma"),
     _elementwise("polygamma", "x", _infer_polygamma, special.polygamma,
                  Partials(lambda b, x, n: b.polygamma(x, n=n + 1)),
-                 sampling.polygamma, "derivative n of digamma; n >= 0", attrs=("n",)),
+                 sampling.unary("positive", FLOAT, *({"n": n} for n in range(4))),
+                 "derivative n of digamma; n >= 0", attrs=("n",)),
     _unary("floor", np.floor, lambda: 0, "nonzero", "largest integer not above x"),
     _unary("ceil", np.ceil, lambda: 0, "nonzero", "smallest integer not below x"),
     _unary("round", np.rint, lambda: 0, "nonzero", "nearest integer, halves to even"),
@@ -201,7 +201,7 @@ BINARY = (
     _binary("mul", np.multiply, Partials(lambda y: y, lambda x: x), "real", "x * y", "commutative"),
     _binary("div", np.divide, Partials(lambda b, y: b.div(1.0, y), lambda b, y, out: b.neg(b.div(out, y))),
             "nonzero", "x / y", kinds=FLOAT),
-    _binary("pow", _pow, Partials(_pow_partial_x, _pow_partial_y), "positive",
+    _binary("pow", _pow, Partials(_pow_partial_x, _pow_partial_y), "power",
             "x^y; integers to a negative power truncate"),
     _binary("maximum", np.maximum,
             _winner(lambda b, mine, other: b.lt(mine, other)),
