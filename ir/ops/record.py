@@ -13,11 +13,11 @@ A derivative is exactly one of four:
 
 An entry of None says that the op has no derivative there (an index, say). In every rule THE NAMES OF ITS
 PARAMETERS SAY WHAT IT NEEDS: `b` is the builder to write with, `ct` the cotangent (of result 0) or `cts`
-(of all, None where absent), `t` a tangent, `out` the result (`out1` the second, `outs` all), the name of an operand
-its value, that name with `_type` its type, the name of an attribute its value. What a rule does not name
-is not saved for it. The one rule of an op with any number of operands gives the list for all of them; it
-can name `wanted`, which says for each whether it is asked for. Rules are written against a builder (see
-`builder.Builder`): given the IR builder they make IR, given an eager builder they run at once.
+(of all, None where absent), `t` a tangent, `out` the result (`out1` the second, `outs` all), the name of
+an operand its value, that name with `_type` its type, the name of an attribute its value. What a rule does
+not name is not saved for it. The one rule of an op with any number of operands gives the list for all of
+them; it can name `wanted`, which says for each whether it is asked for. Rules are written against a builder
+(see `builder.Builder`): given the IR builder they make IR, given an eager builder they run at once.
 
 Imports: `types`, `errors`. The table itself is `ops.TABLE`.
 """
@@ -48,7 +48,8 @@ class Bound:
     @staticmethod
     def of(rule: Rule, operands: Sequence[str], attrs: Sequence[str]) -> Bound:
         names = tuple(inspect.signature(rule).parameters)
-        known = {"b", "ct", "cts", "t", "wanted", "outs", *OUTS, *operands, *attrs, *(f"{o}_type" for o in operands)}
+        known = {"b", "ct", "cts", "t", "wanted", "outs", *OUTS, *operands, *attrs}
+        known |= {f"{o}_type" for o in operands}
         if unknown := set(names) - known:
             raise ValueError(f"rule asks for {sorted(unknown)}; it can have {sorted(known)}")
         return Bound(

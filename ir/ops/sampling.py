@@ -426,8 +426,8 @@ _FACTORS: tuple[tuple[Shape, Shape], ...] = (
 def matmul(rng: Rng) -> Iterator[Sample]:
     make = _with(rng, _real)
     for dtype in NUMBERS:
-        for left, right in (((2, 3), (3, 4)), ((2, 3, 4), (2, 4, 1))):
-            yield Sample((make(dtype, left), make(dtype, right)), grad=dtype is f64)
+        yield Sample((make(dtype, (2, 3)), make(dtype, (3, 4))), grad=dtype is f64)
+        yield Sample((make(dtype, (2, 3, 4)), make(dtype, (2, 4, 1))), grad=dtype is f64)
         for how, other in zip(_HOW, (*_HOW[1:], ""), strict=True):
             operands = (_laid_out(make, dtype, (5, 6), how), _laid_out(make, dtype, (6, 7), other))
             yield Sample(operands, grad=dtype is f64)
