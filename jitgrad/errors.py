@@ -39,7 +39,9 @@ class TraceError(JitgradError, RuntimeError):
 
 
 class ConcretizationError(TraceError):
-    """Python asked a tensor of a recording for its value."""
+    """Python asked a tensor of a recording for its value; `leaf` is set where it is a float argument."""
+
+    leaf: int | None = None
 
 
 class LeakedTensorError(TraceError):

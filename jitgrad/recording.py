@@ -103,7 +103,6 @@ class Recording:
         self._lines: dict[Value, Loc] = {}
         self._random: dict[int, tuple[Generator, Tensor, Tensor]] = {}
         self.drawn: dict[int, int] = {}  # by id of the generator: counters used
-        self.opaque: tuple[str, Loc | None] | None = None
 
     # -- tensors of this recording
 
@@ -135,6 +134,11 @@ class Recording:
             return t
         found = self._by_id.get(id(t))
         return found.tensor if found is not None else self.stand_in(t, Capture(t), "").tensor
+
+    def known(self, t: Tensor) -> Tensor | None:
+        """The stand-in of an outside tensor, if it has one."""
+        found = self._by_id.get(id(t))
+        return found.tensor if found is not None else None
 
     def stand_in(self, t: Tensor, source: Source, name: str) -> StandIn:
         """Make the parameter that stands for an outside tensor."""
@@ -240,28 +244,32 @@ class Recording:
 
     def grad_of(self, t: Tensor) -> Tensor | None:
         """`t.grad` as the recorded program sees it."""
-        made = self._grad_stand_in(t)
-        return made.tensor._grad
+        inner = self.standing(t)
+        self.touch_grad(inner)
+        return inner._grad
 
     def set_grad(self, t: Tensor, value: Tensor | None) -> None:
         """`t.grad = value`, committed when the program has run."""
-        self._grad_stand_in(t).tensor._grad = None if value is None else self.standing(value)
+        inner = self.standing(t)
+        self.touch_grad(inner)
+        inner._grad = None if value is None else self.standing(value)
 
-    def _grad_stand_in(self, t: Tensor) -> StandIn:
-        """The stand-in of an outside tensor, with its `.grad` standing in too."""
-        made = self.stand_in_of(self.standing(t))
-        assert made is not None
-        self.read_grad(made)
-        return made
-
-    def read_grad(self, made: StandIn) -> None:
-        """From now on the program depends on whether the outside tensor has a gradient."""
-        if made.reads_grad or made.outside is None:
+    def touch_grad(self, inner: Tensor) -> None:
+        """From now on the program depends on whether the tensor that `inner` stands for has a gradient."""
+        made = self.stand_in_of(inner)
+        if made is None or made.reads_grad or made.outside is None:
             return
         made.reads_grad = True
         if made.outside._grad is not None:
             grad = self.stand_in(made.outside._grad, GradOf(made.source), "")
-            made.initial_grad = made.tensor._grad = grad.tensor
+            made.initial_grad = inner._grad = grad.tensor
+
+    def argument_of(self, t: Tensor) -> int | None:
+        """The argument leaf that `t` is, if it is a float passed to the function."""
+        made = self.stand_in_of(t)
+        if made is not None and t._weak and isinstance(made.source, Argument):
+            return made.source.index
+        return None
 
     def draw(self, generator: Generator, counters: int) -> tuple[Tensor, Tensor]:
         """Key and counter offset of a random draw of `counters` counters."""

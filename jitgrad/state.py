@@ -21,6 +21,7 @@ class _State(threading.local):
     def __init__(self) -> None:
         self.grad_enabled = True
         self.recording: Recording | None = None
+        self.transforms = 0  # how many value_and_grad calls enclose what runs now
         self.eager = os.environ.get("JITGRAD_EAGER", "0") not in ("", "0")
 
 

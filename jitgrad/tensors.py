@@ -192,7 +192,7 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """The gradient accumulated by `backward()`, or None."""
-        return self._grad
+        return self._grad if state.recording is None else state.recording.grad_of(self)
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -201,11 +201,10 @@ class Tensor:
                 raise TypeError(f"assigned grad expected to be a Tensor or None but got {type(value).__name__}")
             if value.type_ != self.type_:
                 raise RuntimeError(f"assigned grad has data of a different size or type: {value.type_} for {self.type_}")
-        recording = state.recording
-        if recording is not None and not recording.owns(self):
-            recording.set_grad(self, value)
-            return
-        self._grad = value
+        if state.recording is not None:
+            state.recording.set_grad(self, value)
+        else:
+            self._grad = value
 
     @property
     def _version(self) -> int:
@@ -249,6 +248,8 @@ def concretization_error(t: Tensor, what: str) -> ConcretizationError:
         hint="compute with tensors instead (jitgrad.where, clamp, masks), move this out of the traced function, "
         "or run it under jitgrad.eager()",
     )
+    if state.recording is not None:
+        error.leaf = state.recording.argument_of(t)
     return error.at(loc.excerpt()) if loc else error
 
 

@@ -212,6 +212,8 @@ def _after_tensor_hooks(node: Node, cts: list[Any], domain: Domain) -> list[Any]
 
 def accumulate(leaf: Tensor, gradient: Any, domain: Domain) -> None:
     """`leaf.grad += gradient`, in place where nothing can notice."""
+    if state.recording is not None:
+        state.recording.touch_grad(leaf)
     old = leaf._grad
     if old is None:
         if isinstance(gradient, np.ndarray):
@@ -220,6 +222,8 @@ def accumulate(leaf: Tensor, gradient: Any, domain: Domain) -> None:
     elif isinstance(gradient, np.ndarray) and isinstance(old._array, np.ndarray) and old._array.flags.writeable:
         np.add(old._array, gradient, out=old._array)
         old._storage.version += 1
+    elif state.recording is not None and not domain.records_graph:
+        state.recording.write(old, domain.wrap(domain.builder.add(domain.unwrap(old), gradient)))
     else:
         leaf._grad = domain.wrap(domain.builder.add(domain.unwrap(old), gradient))
 

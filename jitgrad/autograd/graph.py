@@ -262,7 +262,7 @@ _NAMES = {
 
 
 @lru_cache(maxsize=None)
-def node_class(op: str) -> type[OpNode]:
-    """The class of the nodes of `op`: `AddBackward0` for add."""
-    name = _NAMES.get(op) or "".join(part.capitalize() for part in op.split("_"))
+def node_class(op: str, name: str = "") -> type[OpNode]:
+    """The class of the nodes of `op`: `AddBackward0` for add, or with the name of a function made of ops."""
+    name = name or _NAMES.get(op) or "".join(part.capitalize() for part in op.split("_"))
     return type(f"{name}Backward0", (OpNode,), {"__slots__": (), "op_name": op})

@@ -1,0 +1,215 @@
+"""`Program`: an IR function as an operation on tensors, compiled forward and backward.
+
+A program is made once a signature. Called on tensors it runs native code and, where a gradient is needed,
+adds one node to the autograd graph whose backward is native code too: the function is differentiated,
+simplified and split by a minimum cut into a forward that returns results and residuals and a backward
+that takes residuals and cotangents. The backward is compiled when it is first run.
+
+A backward under `create_graph=True` runs the gradient as a program of its own, over the inputs and the
+cotangents, so gradients of any order are compiled.
+
+Invariants: residuals and results are fresh arrays; inputs that the backward reads again are kept by
+reference and their version is checked. Imports: `autograd.graph`, `tensors`, `state`, `ir`; `codegen` only
+when something is compiled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .autograd.graph import Edge, Node, Saved, gradient_edge, second_backward
+from .errors import TraceError
+from .ir.core import Function
+from .ir.differentiate import vjp
+from .ir.interpreter import interpret
+from .ir.passes import run_pipeline, strip
+from .ir.residuals import Split, split
+from .state import state
+from .tensors import Tensor, make
+
+Strides = tuple[int, ...] | None
+Runner = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+
+
+def strides_of(array: np.ndarray) -> Strides:
+    """Strides in elements; None for a contiguous array, the common case."""
+    return None if array.flags.c_contiguous else tuple([s // array.itemsize for s in array.strides])
+
+
+def readable(array: np.ndarray) -> np.ndarray:
+    """`array`, or a contiguous copy where compiled code cannot read it as it lies (odd alignment)."""
+    flags = array.flags
+    if flags.aligned and (flags.c_contiguous or not any(s % array.itemsize for s in array.strides)):
+        return array
+    return np.array(array, order="C")
+
+
+class Program:
+    """See the module's header.
+
+    function: recorded, straight-line. wrt: parameters that get a gradient. differentiable: results that
+    have one. strides: of the parameters, in elements (None: contiguous). compiled: whether native code is
+    made; otherwise the interpreter runs it (for recordings that serve one call only).
+    """
+
+    def __init__(
+        self, function: Function, wrt: Sequence[int], differentiable: Sequence[int],
+        strides: Sequence[Strides], compiled: bool = True,
+    ) -> None:
+        self.recorded = function
+        self.wrt = tuple(wrt)
+        self.differentiable = tuple(differentiable) if self.wrt else ()
+        self.strides = tuple(strides)
+        self.compiled = compiled
+        self.compile_seconds = 0.0
+        self.gradient_position = {r: k for k, r in enumerate(self.differentiable)}
+
+    # -- stages
+
+    @cached_property
+    def simplified(self) -> Function:
+        return run_pipeline(self.recorded)
+
+    @cached_property
+    def joint(self) -> Function:
+        """Forward and backward in one function."""
+        return run_pipeline(vjp(self.simplified, self.wrt, self.differentiable))
+
+    @cached_property
+    def split(self) -> Split:
+        return split(strip(self.joint), len(self.recorded.params), len(self.recorded.results))
+
+    @cached_property
+    def plain(self) -> Runner:
+        """Runs the function alone: parameters to results."""
+        return self._compile(lambda: strip(self.simplified), self.strides)
+
+    @cached_property
+    def forward(self) -> Runner:
+        """Runs the forward: parameters to results and residuals."""
+        return self._compile(lambda: self.split.forward, self.strides)
+
+    @cached_property
+    def backward(self) -> Runner:
+        """Runs the backward: saved values and cotangents to gradients."""
+        saved = [self.strides[i] if kind == "param" else None for kind, i in self.split.saved]
+        return self._compile(lambda: self.split.backward, saved + [None] * len(self.differentiable))
+
+    @cached_property
+    def gradient(self) -> Program:
+        """The gradients of `wrt` as a program over the parameters and the cotangents."""
+        n, m = len(self.recorded.params), len(self.recorded.results)
+        joint = vjp(self.simplified, self.wrt, self.differentiable)
+        function = Function.straight(f"{self.recorded.name}_grad", joint.params, joint.instrs, joint.results[m:])
+        cts = range(n, n + len(self.differentiable))
+        strides = (*self.strides, *(None for _ in cts))
+        return Program(function, (*self.wrt, *cts), range(len(self.wrt)), strides, self.compiled)
+
+    def _compile(self, function: Callable[[], Function], strides: Sequence[Strides]) -> Runner:
+        started = time.perf_counter()
+        made = function()
+        if self.compiled:
+            from .codegen.compiler import compile_function
+
+            runner: Runner = compile_function(made, list(strides))
+        else:
+            def runner(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+                return [np.array(a) for a in interpret(made, list(arrays))]
+
+        self.compile_seconds += time.perf_counter() - started
+        return runner
+
+    # -- running
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The results on `inputs`, one tensor a parameter; in the graph if a gradient is needed."""
+        arrays = [readable(t._array) for t in inputs]  # type: ignore[arg-type]
+        if not (self.differentiable and state.grad_enabled and any(inputs[i]._requires_grad for i in self.wrt)):
+            return [make(a) for a in self.plain(arrays)]
+        out = self.forward(arrays)
+        n = len(self.recorded.results)
+        results = [make(a) for a in out[:n]]
+        node = ProgramNode(self, inputs, results, out[n:])
+        for number, r in enumerate(self.differentiable):
+            t = results[r]
+            t._node, t._output_nr, t._requires_grad = node, number, True
+        return results
+
+
+class ProgramNode(Node):
+    """The compiled backward of one call of a program."""
+
+    __slots__ = ("_inputs", "_program", "_released", "_residuals", "_results")
+
+    def __init__(
+        self, program: Program, inputs: Sequence[Tensor], results: Sequence[Tensor], residuals: list[np.ndarray]
+    ) -> None:
+        edges: list[Edge | None] = [gradient_edge(inputs[i]) for i in program.wrt]
+        super().__init__(edges, [results[r].type_ for r in program.differentiable])
+        self._program = program
+        self._residuals = residuals
+        self._inputs: tuple[Saved, ...] = tuple([Saved(t, gradient_edge(t)) for t in inputs])
+        kept = {i for kind, i in program.split.saved if kind == "result"}
+        self._results = {i: Saved(results[i], None) for i in kept}
+        self._released = False
+
+    def name(self) -> str:
+        return f"{self._program.recorded.name}Backward"
+
+    def pull(self, domain: Any, cts: list[Any], wanted: Sequence[bool]) -> Sequence[Any]:
+        if self._released:
+            raise second_backward()
+        if domain.records_graph:
+            return self._pull_with_graph(cts)
+        if state.recording is not None:
+            raise TraceError(
+                "backward inside a traced function reached the graph of another traced call, made outside of it",
+                hint="call the function inside the traced function, or call backward outside",
+            )
+        full = [
+            np.zeros(t.shape, t.dtype.numpy) if ct is None else np.ascontiguousarray(ct)
+            for ct, t in zip(cts, self.result_types, strict=True)
+        ]
+        return self._program.backward([*self._saved(), *full])
+
+    def _saved(self) -> list[np.ndarray]:
+        arrays: list[Any] = []
+        for kind, i in self._program.split.saved:
+            if kind == "residual":
+                arrays.append(self._residuals[i])
+                continue
+            saved = self._inputs[i] if kind == "param" else self._results[i]
+            saved.check()
+            arrays.append(readable(saved.payload))  # type: ignore[arg-type]
+        return arrays
+
+    def _pull_with_graph(self, cts: list[Any]) -> list[Tensor]:
+        for saved in self._inputs:
+            saved.check()
+        inputs = [saved.tensor() for saved in self._inputs]
+        full = [
+            make(np.zeros(t.shape, t.dtype.numpy)) if ct is None else contiguous(ct)
+            for ct, t in zip(cts, self.result_types, strict=True)
+        ]
+        return self._program.gradient([*inputs, *full])
+
+    def release(self) -> None:
+        if self._program.split.saved:
+            self._released, self._residuals = True, []
+            self._inputs, self._results = (), {}
+
+
+def contiguous(t: Tensor) -> Tensor:
+    """`t` laid out contiguously, in its place in the graph."""
+    if t._array.flags.c_contiguous:  # type: ignore[union-attr]
+        return t
+    from .functional import contiguous as copy
+
+    return copy(t)
+
+

@@ -1,0 +1,100 @@
+"""The signature of a call: everything about its arguments that a compiled program depends on.
+
+One record serves the dispatcher and, later, the native entry. It holds the structure of the arguments;
+for a tensor its dtype, shape, strides, requires_grad, whether it is a leaf, its class; which tensors are
+the same object; the values of static leaves (bool, int, str, None, dtypes...); of a float only that it is
+one, for floats are runtime scalars inside a trace. Grad mode and default dtype complete it.
+
+Imports: `pytree`, `tensors`, `state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .ir.core import Value
+from .ir.types import DType
+from .pytree import Structure
+from .state import defaults, state
+from .tensors import Tensor, leaked
+
+STATIC = (bool, int, str, bytes, complex, type(None), DType, type, type(Ellipsis), slice)
+Key = tuple[Any, ...]
+
+
+class Signature:
+    """`key` is hashable; `objects` are the leaves that it holds by identity, kept alive by who keeps it."""
+
+    __slots__ = ("key", "objects")
+
+    def __init__(self, leaves: Sequence[Any], structure: Structure, static_floats: frozenset[int]) -> None:
+        self.objects: list[Any] = []
+        parts: list[Any] = [structure, state.grad_enabled, defaults.dtype]
+        for i, x in enumerate(leaves):
+            parts.append(leaf_key(x, i in static_floats, self.objects))
+        tensors = [id(x) for x in leaves if isinstance(x, (Tensor, np.ndarray))]
+        if len(set(tensors)) != len(tensors):
+            parts.append(tuple([tensors.index(t) for t in tensors]))
+        self.key: Key = tuple(parts)
+
+
+def array_key(a: np.ndarray) -> Key:
+    """Dtype, shape and layout of an array."""
+    return (a.dtype, a.shape, None if a.flags.c_contiguous else a.strides)
+
+
+def tensor_key(t: Tensor) -> Key:
+    """What a compiled program depends on in a tensor."""
+    a = t._array
+    if isinstance(a, Value):
+        raise leaked(t)
+    return (*array_key(a), t._requires_grad, t._node is None, type(t))
+
+
+def leaf_key(x: Any, static: bool, objects: list[Any]) -> Any:
+    if isinstance(x, Tensor):
+        return tensor_key(x)
+    if type(x) is float:
+        return (float, x.hex()) if static else float
+    if isinstance(x, np.ndarray):
+        return (np.ndarray, *array_key(x))
+    if isinstance(x, STATIC):
+        return (type(x), x if not isinstance(x, slice) else (x.start, x.stop, x.step))
+    objects.append(x)
+    return (object, id(x))
+
+
+def difference(old: Key, new: Key, paths: Sequence[str]) -> str:
+    """The first thing in which two signatures differ, in words."""
+    if old[0] != new[0]:
+        return "the structure of the arguments"
+    if old[1] != new[1]:
+        return f"grad mode: {_mode(old[1])}, then {_mode(new[1])}"
+    if old[2] != new[2]:
+        return f"the default dtype: {old[2]}, then {new[2]}"
+    for path, a, b in zip(paths, old[3:], new[3:], strict=False):
+        if a != b:
+            return f"{path}: {_show(a)}, then {_show(b)}"
+    return "which of the arguments are the same tensor"
+
+
+def _mode(enabled: bool) -> str:
+    return "on" if enabled else "off"
+
+
+def _show(part: Any) -> str:
+    if part is float:
+        return "a float"
+    head = part[0]
+    if head is float:
+        return f"float {float.fromhex(part[1])}"
+    if head is np.ndarray:
+        return f"an array {part[1]}{list(part[2])}"
+    if isinstance(head, np.dtype):
+        dtype, shape, strides, requires_grad, *_ = part
+        extra = " requiring grad" if requires_grad else ""
+        return f"{dtype}{list(shape)}{extra}{f' strided {strides}' if strides is not None else ''}"
+    return f"{part[1]!r}" if head is not object else "another object"
