@@ -12,7 +12,7 @@ Imports: `tensors`, `autograd.graph`, `state`, `errors`, `ir`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,6 @@ from .ir.ops.record import Nondiff, OpDef
 from .ir.types import (
     DType,
     Shape,
-    TensorType,
     bool_,
     broadcast_shapes,
     f64,
@@ -33,7 +32,7 @@ from .ir.types import (
     promote,
 )
 from .state import defaults, state
-from .tensors import Storage, Tensor, View, leaked, make
+from .tensors import Storage, Tensor, View, leaked, make, shape_of
 
 Number = (bool, int, float, np.bool_, np.integer, np.floating)
 _NUMBERS = Storage(NUMBER)
@@ -48,13 +47,18 @@ def apply(op: str, *tensors: Tensor, **attrs: Any) -> Any:
     try:
         outs = _run(record, tensors, attrs)
     except JitgradError as error:
-        loc = user_location()
-        raise (error.at(loc.excerpt()) if loc else error) from None
+        raise blame(error) from None
     for t in tensors:
         if t._requires_grad:
             _attach(record, tensors, attrs, outs)
             break
     return outs[0] if len(outs) == 1 else outs
+
+
+def blame(error: JitgradError) -> JitgradError:
+    """`error` with the user's line, unless it has one."""
+    loc = user_location()
+    return error.at(loc.excerpt()) if loc else error
 
 
 def _run(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
@@ -98,7 +102,8 @@ def _attach(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any], outs: t
             state.recording.detach(outs)
         return
     edges: list[Edge | None] = [
-        gradient_edge(t) if t._requires_grad and op.vjp_rule(i) is not None else None for i, t in enumerate(tensors)
+        gradient_edge(t) if t._requires_grad and op.vjp_rule(i) is not None else None
+        for i, t in enumerate(tensors)
     ]
     if not any(edges):
         return
@@ -147,9 +152,7 @@ def result_dtype(*operands: Any) -> DType:
     for dtype in best:
         if dtype is None:
             continue
-        if result is None:
-            result = dtype
-        elif _CATEGORY[dtype.kind] > _CATEGORY[result.kind]:
+        if result is None or _CATEGORY[dtype.kind] > _CATEGORY[result.kind]:
             result = dtype
     assert result is not None
     return result
@@ -160,23 +163,48 @@ def operands(*xs: Any, dtype: DType | None = None) -> tuple[Tensor, ...]:
 
     Raises ShapeError where shapes do not broadcast, TypeError for what is neither tensor nor number.
     """
+    if state.recording is not None and _only_numbers(xs):
+        return _numbers(xs)
     target = dtype or result_dtype(*xs)
     shapes = []
     for x in xs:
         if isinstance(x, Tensor):
-            shapes.append(x._array.shape if not isinstance(x._array, Value) else x._array.type.shape)
+            shapes.append(shape_of(x))
         elif not isinstance(x, Number):
             raise TypeError(f"expected a Tensor or a number, got {type(x).__name__}")
     shape = shapes[0] if all(s == shapes[0] for s in shapes) else _common_shape(shapes)
-    return tuple([expand_to(cast(x, target), shape) if isinstance(x, Tensor) else lift(x, target, shape) for x in xs])
+    return tuple(
+        [expand_to(cast(x, target), shape) if isinstance(x, Tensor) else lift(x, target, shape) for x in xs]
+    )
+
+
+def _only_numbers(xs: Sequence[Any]) -> bool:
+    """Whether `xs` are Python numbers, one of them a runtime scalar of the recording."""
+    return any(isinstance(x, Tensor) for x in xs) and all(
+        x._weak if isinstance(x, Tensor) else True for x in xs
+    )
+
+
+def _numbers(xs: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Numbers among themselves compute as Python floats do, in float64, and stay numbers."""
+    out = []
+    for x in xs:
+        t = cast(x, f64) if isinstance(x, Tensor) else lift(float(x), f64)
+        t._weak = True
+        out.append(t)
+    return tuple(out)
 
 
 def _common_shape(shapes: Sequence[Shape]) -> Shape:
     try:
         return broadcast_shapes(*shapes)
     except JitgradError as error:
-        loc = user_location()
-        raise (error.at(loc.excerpt()) if loc else error) from None
+        raise blame(error) from None
+
+
+def common_shape(*tensors: Tensor) -> Shape:
+    """The shape that `tensors` broadcast to. Raises ShapeError."""
+    return _common_shape([shape_of(t) for t in tensors])
 
 
 def cast(t: Tensor, dtype: DType) -> Tensor:
@@ -186,19 +214,12 @@ def cast(t: Tensor, dtype: DType) -> Tensor:
 
 def expand_to(t: Tensor, shape: Shape) -> Tensor:
     """`t` broadcast to `shape` by NumPy's rule; `t` itself if it has that shape."""
-    own = t._array.type.shape if isinstance(t._array, Value) else t._array.shape
+    own = shape_of(t)
     if own == shape:
         return t
     return apply("broadcast", t, shape=shape, dims=_trailing(len(own), len(shape)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _trailing(rank: int, result_rank: int) -> Shape:
     return tuple(range(result_rank - rank, result_rank))
-
-
-def type_of(t: Tensor) -> TensorType:
-    return t.type_
-
-
-WEAK = f64  # what a Python float is computed in inside a recording

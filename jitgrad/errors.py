@@ -28,9 +28,22 @@ from .ir.errors import (
 )
 
 __all__ = [
-    "AxisError", "BoundsError", "ConcretizationError", "DTypeError", "DifferentiationError",
-    "DivisionByZero", "InplaceError", "JitgradError", "LeakedTensorError", "ParseError", "ShapeError",
-    "SideExit", "TraceError", "VerifyError", "excerpt", "user_location",
+    "AxisError",
+    "BoundsError",
+    "ConcretizationError",
+    "DTypeError",
+    "DifferentiationError",
+    "DivisionByZero",
+    "InplaceError",
+    "JitgradError",
+    "LeakedTensorError",
+    "ParseError",
+    "ShapeError",
+    "SideExit",
+    "TraceError",
+    "VerifyError",
+    "excerpt",
+    "user_location",
 ]
 
 
@@ -39,9 +52,10 @@ class TraceError(JitgradError, RuntimeError):
 
 
 class ConcretizationError(TraceError):
-    """Python asked a tensor of a recording for its value; `leaf` is set where it is a float argument."""
+    """Python asked a tensor of a recording for its value; `floats` are the argument leaves it depends on
+    where it is a number computed from float arguments alone."""
 
-    leaf: int | None = None
+    floats: tuple[int, ...] = ()
 
 
 class LeakedTensorError(TraceError):
@@ -53,7 +67,9 @@ class InplaceError(JitgradError, RuntimeError):
 
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
-_ROOTS = tuple({_PACKAGE + os.sep, *(os.path.realpath(os.path.join(_PACKAGE, d)) + os.sep for d in ("ir", "codegen"))})
+_ROOTS = tuple(
+    {_PACKAGE + os.sep, *(os.path.realpath(os.path.join(_PACKAGE, d)) + os.sep for d in ("ir", "codegen"))}
+)
 _own: dict[CodeType, bool] = {}
 _positions: dict[CodeType, list[tuple[int | None, int | None, int | None, int | None]]] = {}
 
@@ -89,3 +105,21 @@ def user_location(depth: int = 1) -> Loc | None:
     if col is None or end_col is None or end_line != line:
         return Loc(code.co_filename, line, col or 0, 0)
     return Loc(code.co_filename, line, col, end_col)
+
+
+def variable_name(value: object, depth: int = 1) -> str:
+    """What the user's code calls `value`: a variable, or an attribute of one; '' if neither."""
+    frame = user_frame(depth + 1)
+    if frame is None:
+        return ""
+    names = frame.f_code.co_names
+    seen = dict(frame.f_locals) | {n: frame.f_globals[n] for n in names if n in frame.f_globals}
+    for name, x in seen.items():
+        if x is value:
+            return name
+    for x in seen.values():
+        attributes = getattr(x, "__dict__", None)
+        for name in names:
+            if isinstance(attributes, dict) and attributes.get(name) is value:
+                return name
+    return ""

@@ -58,8 +58,12 @@ class Program:
     """
 
     def __init__(
-        self, function: Function, wrt: Sequence[int], differentiable: Sequence[int],
-        strides: Sequence[Strides], compiled: bool = True,
+        self,
+        function: Function,
+        wrt: Sequence[int],
+        differentiable: Sequence[int],
+        strides: Sequence[Strides],
+        compiled: bool = True,
     ) -> None:
         self.recorded = function
         self.wrt = tuple(wrt)
@@ -105,7 +109,9 @@ class Program:
         """The gradients of `wrt` as a program over the parameters and the cotangents."""
         n, m = len(self.recorded.params), len(self.recorded.results)
         joint = vjp(self.simplified, self.wrt, self.differentiable)
-        function = Function.straight(f"{self.recorded.name}_grad", joint.params, joint.instrs, joint.results[m:])
+        function = Function.straight(
+            f"{self.recorded.name}_grad", joint.params, joint.instrs, joint.results[m:]
+        )
         cts = range(n, n + len(self.differentiable))
         strides = (*self.strides, *(None for _ in cts))
         return Program(function, (*self.wrt, *cts), range(len(self.wrt)), strides, self.compiled)
@@ -118,6 +124,7 @@ class Program:
 
             runner: Runner = compile_function(made, list(strides))
         else:
+
             def runner(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
                 return [np.array(a) for a in interpret(made, list(arrays))]
 
@@ -129,7 +136,9 @@ class Program:
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The results on `inputs`, one tensor a parameter; in the graph if a gradient is needed."""
         arrays = [readable(t._array) for t in inputs]  # type: ignore[arg-type]
-        if not (self.differentiable and state.grad_enabled and any(inputs[i]._requires_grad for i in self.wrt)):
+        if not (
+            self.differentiable and state.grad_enabled and any(inputs[i]._requires_grad for i in self.wrt)
+        ):
             return [make(a) for a in self.plain(arrays)]
         out = self.forward(arrays)
         n = len(self.recorded.results)
@@ -147,7 +156,11 @@ class ProgramNode(Node):
     __slots__ = ("_inputs", "_program", "_released", "_residuals", "_results")
 
     def __init__(
-        self, program: Program, inputs: Sequence[Tensor], results: Sequence[Tensor], residuals: list[np.ndarray]
+        self,
+        program: Program,
+        inputs: Sequence[Tensor],
+        results: Sequence[Tensor],
+        residuals: list[np.ndarray],
     ) -> None:
         edges: list[Edge | None] = [gradient_edge(inputs[i]) for i in program.wrt]
         super().__init__(edges, [results[r].type_ for r in program.differentiable])
@@ -211,5 +224,3 @@ def contiguous(t: Tensor) -> Tensor:
     from .functional import contiguous as copy
 
     return copy(t)
-
-

@@ -30,10 +30,19 @@ from .tensors import Tensor
 LIMIT = 20_000  # objects that a snapshot follows; beyond, the function is recorded at every call
 
 # Modules whose functions give another result at another time, or act on the world.
-_HIDDEN_STATE = frozenset({"random", "_random", "time", "_time", "os", "posix", "secrets", "uuid", "socket", "_io", "io"})
+_HIDDEN_STATE = frozenset(
+    {"random", "_random", "time", "_time", "os", "posix", "secrets", "uuid", "socket", "_io", "io"}
+)
 _HIDDEN_BUILTINS = frozenset({"input", "open", "print", "next"})
 _ATOMS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
-_OPAQUE = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc, np.dtype, type)
+_OPAQUE = (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    np.ufunc,
+    np.dtype,
+    type,
+)
 
 
 class Watcher:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import TraceError, user_location
+from .errors import TraceError, user_location, variable_name
 from .ir.builder import FunctionBuilder
 from .ir.core import Function, Instr, Loc, Value
 from .ir.ops import TABLE
@@ -133,7 +133,7 @@ class Recording:
         if t._storage.owner is self:
             return t
         found = self._by_id.get(id(t))
-        return found.tensor if found is not None else self.stand_in(t, Capture(t), "").tensor
+        return found.tensor if found is not None else self.stand_in(t, Capture(t), variable_name(t)).tensor
 
     def known(self, t: Tensor) -> Tensor | None:
         """The stand-in of an outside tensor, if it has one."""
@@ -188,6 +188,10 @@ class Recording:
         inside = [self.standing(t) for t in tensors]
         values = [self.value(t) for t in inside]
         outs = self._emit(op, values, attrs)
+        if tensors and all(t._weak for t in tensors):  # numbers among themselves
+            number = self._wrap(outs[0])
+            number._weak = True
+            return (number,)
         if "view" in TABLE[op].traits and op != "flip":
             return (self._view(inside[0], op, attrs, outs[0]),)
         return tuple([self._wrap(v) for v in outs])
@@ -264,12 +268,17 @@ class Recording:
             grad = self.stand_in(made.outside._grad, GradOf(made.source), "")
             made.initial_grad = inner._grad = grad.tensor
 
-    def argument_of(self, t: Tensor) -> int | None:
-        """The argument leaf that `t` is, if it is a float passed to the function."""
-        made = self.stand_in_of(t)
-        if made is not None and t._weak and isinstance(made.source, Argument):
-            return made.source.index
-        return None
+    def float_arguments(self, t: Tensor) -> tuple[int, ...]:
+        """The float arguments that the runtime scalar `t` was computed from; () for a tensor."""
+        if not t._weak:
+            return ()
+        wanted = {self.value(t)}
+        for instr in reversed(self.builder.instrs):
+            if not wanted.isdisjoint(instr.outs):
+                wanted.update(instr.args)
+        return tuple(
+            m.source.index for m in self.stand_ins if m.initial in wanted and isinstance(m.source, Argument)
+        )
 
     def draw(self, generator: Generator, counters: int) -> tuple[Tensor, Tensor]:
         """Key and counter offset of a random draw of `counters` counters."""
@@ -310,7 +319,9 @@ class Recording:
         by_result = {t._output_nr: c._array for t, c in zip(passed, cts, strict=True)}
         grads = node.pull(ValueDomain(self), [by_result.get(i) for i in range(len(node.result_types))], [])
         wanted = [
-            (a, g) for a, g in zip(args, grads, strict=True) if isinstance(a, Tensor) and a.dtype.is_floating_point
+            (a, g)
+            for a, g in zip(args, grads, strict=True)
+            if isinstance(a, Tensor) and a.dtype.is_floating_point
         ]
         outs = [builder.zeros(a.type_) if g is None else g for a, g in wanted]
         cut = builder.instrs[mark:]

@@ -71,8 +71,16 @@ class Tensor:
     an array and gives float32, `Tensor(2, 3)` a tensor of that size, as in torch."""
 
     __slots__ = (
-        "__weakref__", "_accumulator", "_array", "_grad", "_node", "_output_nr", "_requires_grad",
-        "_storage", "_view", "_weak",
+        "__weakref__",
+        "_accumulator",
+        "_array",
+        "_grad",
+        "_node",
+        "_output_nr",
+        "_requires_grad",
+        "_storage",
+        "_view",
+        "_weak",
     )
     __array_priority__ = 1000  # numpy's operators yield to ours
     __hash__ = object.__hash__
@@ -163,7 +171,9 @@ class Tensor:
                 "variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
             )
         if requires_grad and not self.dtype.is_floating_point:
-            raise RuntimeError(f"only Tensors of floating point dtype can require gradients, not {self.dtype}")
+            raise RuntimeError(
+                f"only Tensors of floating point dtype can require gradients, not {self.dtype}"
+            )
         self._requires_grad = bool(requires_grad)
         return self
 
@@ -198,9 +208,13 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got {type(value).__name__}")
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got {type(value).__name__}"
+                )
             if value.type_ != self.type_:
-                raise RuntimeError(f"assigned grad has data of a different size or type: {value.type_} for {self.type_}")
+                raise RuntimeError(
+                    f"assigned grad has data of a different size or type: {value.type_} for {self.type_}"
+                )
         if state.recording is not None:
             state.recording.set_grad(self, value)
         else:
@@ -249,7 +263,7 @@ def concretization_error(t: Tensor, what: str) -> ConcretizationError:
         "or run it under jitgrad.eager()",
     )
     if state.recording is not None:
-        error.leaf = state.recording.argument_of(t)
+        error.floats = state.recording.float_arguments(t)
     return error.at(loc.excerpt()) if loc else error
 
 

@@ -136,8 +136,13 @@ class TracedFunction:
         return self._record(args, kwargs, leaves, structure, signature, stale)
 
     def _record(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any], structure: Structure,
-        signature: Signature, stale: str,
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        leaves: list[Any],
+        structure: Structure,
+        signature: Signature,
+        stale: str,
     ) -> Any:
         with self._lock:
             names = self._bind(args, kwargs)
@@ -150,7 +155,7 @@ class TracedFunction:
                     )
                     break
                 except _Consumed as consumed:
-                    self._static_floats |= {consumed.leaf}
+                    self._static_floats |= set(consumed.leaves)
                     signature = Signature(leaves, structure, self._static_floats)
             snapshot = Snapshot([self.__wrapped__, *roots], watcher.codes)
             obstacle = _obstacle(watcher, before, snapshot)
@@ -159,7 +164,9 @@ class TracedFunction:
                 self._note_uncached(obstacle)
             else:
                 reason = self._reason(signature, names, stale)
-                captures = [(s.tensor, tensor_key(s.tensor)) for s in recorded.sources if isinstance(s, Capture)]
+                captures = [
+                    (s.tensor, tensor_key(s.tensor)) for s in recorded.sources if isinstance(s, Capture)
+                ]
                 entry = Entry(recorded, program, snapshot, captures, signature.objects, 1, reason)
                 entries = self._entries.setdefault(signature.key, [])
                 entries[:] = [entry, *(e for e in entries if not e.stale(leaves))]
@@ -184,7 +191,8 @@ class TracedFunction:
             f"{self.__name__} has been compiled for {len(keys)} signatures (max_compiles={self.max_compiles}); "
             f"between the last two, this varied: {varies}. Pass it as a tensor or a float, or pad it to a few "
             "sizes; explain() lists all.",
-            RecompileWarning, stacklevel=4,
+            RecompileWarning,
+            stacklevel=4,
         )
 
     def _note_uncached(self, obstacle: str) -> None:
@@ -193,7 +201,8 @@ class TracedFunction:
             self._stats.notes.append(obstacle)
             warnings.warn(
                 f"{self.__name__} is recorded anew at every call and not compiled: {obstacle}",
-                RecompileWarning, stacklevel=5,
+                RecompileWarning,
+                stacklevel=5,
             )
 
     def explain(self) -> str:
@@ -201,13 +210,18 @@ class TracedFunction:
         entries = [e for group in self._entries.values() for e in group]
         lines = [f"{self.__name__}: {len(entries)} program{'s' if len(entries) != 1 else ''} compiled"]
         for i, e in enumerate(entries):
-            params = ", ".join(f"{p} {v.type}" for p, v in zip(e.recorded.param_paths, e.recorded.function.params, strict=True))
+            params = ", ".join(
+                f"{p} {v.type}"
+                for p, v in zip(e.recorded.param_paths, e.recorded.function.params, strict=True)
+            )
             lines.append(
                 f"  [{i}] ({params})  calls {e.calls}, compiled in {e.program.compile_seconds * 1e3:.1f} ms"
                 f"\n      why: {e.reason}"
             )
         if self._static_floats:
-            lines.append(f"  floats compiled as constants, for Python asked for their value: {len(self._static_floats)}")
+            lines.append(
+                f"  floats compiled as constants, for Python asked for their value: {len(self._static_floats)}"
+            )
         lines += [f"  not compiled, {self._stats.uncached} calls: {note}" for note in self._stats.notes]
         return "\n".join(lines)
 
@@ -242,7 +256,7 @@ def trace(function: Callable[..., Any] | None = None, *, max_compiles: int = MAX
     return TracedFunction(function, max_compiles)
 
 
-class eager:  # noqa: N801
+class eager:
     """Inside, traced functions run as plain Python, operation by operation, for debugging."""
 
     def __init__(self) -> None:
@@ -259,16 +273,21 @@ class eager:  # noqa: N801
 # -- recording
 
 
-class _Consumed(Exception):  # noqa: N818 (not an error: it restarts the recording)
-    """Python asked a float argument for its value: record again with the value as a constant."""
+class _Consumed(Exception):
+    """Python asked float arguments for their value: record again with the values as constants."""
 
-    def __init__(self, leaf: int) -> None:
-        self.leaf = leaf
+    def __init__(self, leaves: tuple[int, ...]) -> None:
+        self.leaves = leaves
 
 
 def record(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any],
-    structure: Structure, names: list[str], static_floats: frozenset[int] = frozenset(),
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    leaves: list[Any],
+    structure: Structure,
+    names: list[str],
+    static_floats: frozenset[int] = frozenset(),
 ) -> tuple[Recorded, Watcher]:
     """Run `function` on the tensors of a new recording."""
     recording = Recording()
@@ -282,12 +301,14 @@ def record(
         outputs, out_structure, values, differentiable = _outputs(recording, returned)
         effects = _effects(recording, values)
     except ConcretizationError as error:
-        if error.leaf is not None and error.leaf not in static_floats:
-            raise _Consumed(error.leaf) from None
+        if not static_floats.issuperset(error.floats):
+            raise _Consumed(error.floats) from None
         raise
     finally:
         state.recording = None
-    return _finish(recording, function, outputs, out_structure, values, differentiable, effects, names), watcher
+    return _finish(
+        recording, function, outputs, out_structure, values, differentiable, effects, names
+    ), watcher
 
 
 def _enter(recording: Recording, i: int, x: Any, name: str, static: bool) -> Any:
@@ -360,16 +381,27 @@ def _check_write(made: StandIn) -> None:
 
 
 def _finish(
-    recording: Recording, function: Callable[..., Any], outputs: list[Output], structure: Structure,
-    values: list[Value], differentiable: list[int], effects: Effects, names: list[str],
+    recording: Recording,
+    function: Callable[..., Any],
+    outputs: list[Output],
+    structure: Structure,
+    values: list[Value],
+    differentiable: list[int],
+    effects: Effects,
+    names: list[str],
 ) -> Recorded:
     builder = recording.builder
     name = re.sub(r"\W+", "_", getattr(function, "__name__", "f")).strip("_") or "f"
     sources = [m.source for m in recording.stand_ins]
     wrt = [i for i, m in enumerate(recording.stand_ins) if m.outside is not None and m.outside._requires_grad]
-    labels = [names[s.index] if isinstance(s, Argument) else p.name for s, p in zip(sources, builder.params, strict=True)]
+    labels = [
+        names[s.index] if isinstance(s, Argument) else p.name
+        for s, p in zip(sources, builder.params, strict=True)
+    ]
     reads = [
-        (m.source, m.initial_grad is not None) for m in recording.stand_ins if m.reads_grad and m.outside is not None
+        (m.source, m.initial_grad is not None)
+        for m in recording.stand_ins
+        if m.reads_grad and m.outside is not None
     ]
     return Recorded(
         builder.finish(name, values), sources, outputs, structure, effects, wrt, differentiable, labels, reads
@@ -380,7 +412,9 @@ def _obstacle(watcher: Watcher, before: Snapshot, after: Snapshot) -> str:
     """Why a recording cannot be kept; '' if it can."""
     if watcher.hidden is not None:
         name, loc = watcher.hidden
-        return f"it calls {name}, whose result or effect a recording cannot repeat" + (f"\n{loc.excerpt()}" if loc else "")
+        return f"it calls {name}, whose result or effect a recording cannot repeat" + (
+            f"\n{loc.excerpt()}" if loc else ""
+        )
     if not before.complete or not after.complete:
         return "it can reach too many Python objects to watch them for changes"
     changed = before.changed()
@@ -441,7 +475,9 @@ def _check_writes(recorded: Recorded, inputs: Sequence[Tensor], leaves: Sequence
     for source, _ in recorded.effects.writes:
         target = _tensor(source, leaves)
         if not array_of(target).flags.writeable:
-            raise TraceError(f"a traced function writes in place to a tensor whose memory is read-only ({target.type_})")
+            raise TraceError(
+                f"a traced function writes in place to a tensor whose memory is read-only ({target.type_})"
+            )
         for other in inputs:
             if other is not target and np.may_share_memory(array_of(other), array_of(target)):
                 raise TraceError(

@@ -57,7 +57,9 @@ def value_and_grad(
     return wrapped
 
 
-def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """As `value_and_grad`, but the function returns the gradients only (`(grads, aux)` with has_aux)."""
     both = value_and_grad(f, argnums, has_aux)
 
@@ -76,9 +78,13 @@ def _fresh_leaves(
     called, leaves, structures = list(args), [], []
     for p in positions:
         if not -len(args) <= p < len(args):
-            raise IndexError(f"argnums names argument {p}, but {_name(f)} was called with {len(args)} positional arguments")
+            raise IndexError(
+                f"argnums names argument {p}, but {_name(f)} was called with {len(args)} positional arguments"
+            )
         parts, structure = flatten(args[p])
-        fresh = [_leaf(x, path, nested) for x, path in zip(parts, paths(structure, f"argument {p}"), strict=True)]
+        fresh = [
+            _leaf(x, path, nested) for x, path in zip(parts, paths(structure, f"argument {p}"), strict=True)
+        ]
         called[p] = unflatten(structure, fresh)
         leaves.extend(fresh)
         structures.append(structure)
@@ -109,7 +115,9 @@ def _leaf(x: Any, path: str, nested: bool) -> Tensor:
 def _gradients(f: Callable[..., Any], value: Any, leaves: list[Tensor], nested: bool) -> list[Any]:
     if not isinstance(value, Tensor) or value.type_.size != 1:
         got = value.type_ if isinstance(value, Tensor) else type(value).__name__
-        raise RuntimeError(f"value_and_grad: {_name(f)} must return a scalar tensor (one with scalar outputs), got {got}")
+        raise RuntimeError(
+            f"value_and_grad: {_name(f)} must return a scalar tensor (one with scalar outputs), got {got}"
+        )
     if not value._requires_grad:
         return [t.new_zeros(t.shape) for t in leaves]
     return list(differentiate(value, leaves, create_graph=nested, materialize_grads=True))

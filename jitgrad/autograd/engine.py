@@ -219,7 +219,9 @@ def accumulate(leaf: Tensor, gradient: Any, domain: Domain) -> None:
         if isinstance(gradient, np.ndarray):
             gradient = gradient.copy()  # a rule may hand one array to several leaves
         leaf._grad = domain.wrap(gradient)
-    elif isinstance(gradient, np.ndarray) and isinstance(old._array, np.ndarray) and old._array.flags.writeable:
+    elif (
+        isinstance(gradient, np.ndarray) and isinstance(old._array, np.ndarray) and old._array.flags.writeable
+    ):
         np.add(old._array, gradient, out=old._array)
         old._storage.version += 1
     elif state.recording is not None and not domain.records_graph:
@@ -239,9 +241,7 @@ def _listed(tensors: Tensors) -> list[Tensor]:
     return listed
 
 
-def _cotangents(
-    outputs: list[Tensor], given: Tensor | Sequence[Tensor | None] | None
-) -> list[Tensor | None]:
+def _cotangents(outputs: list[Tensor], given: Tensor | Sequence[Tensor | None] | None) -> list[Tensor | None]:
     if given is None:
         return [None] * len(outputs)
     listed = [given] if isinstance(given, Tensor) else list(given)
@@ -293,4 +293,3 @@ def _edge_of(t: Tensor, what: str) -> Edge:
     if edge is None:
         raise RuntimeError(f"{what} does not require grad")
     return edge
-

@@ -30,7 +30,16 @@ from .graph import Node, Saved, gradient_edge, second_backward
 class FunctionNode(Node):
     """The node of one application of a Function, and the `ctx` of its forward and backward."""
 
-    __slots__ = ("__dict__", "_dirty", "_inputs", "_materialize", "_nondifferentiable", "_released", "_saved", "_to_save")
+    __slots__ = (
+        "__dict__",
+        "_dirty",
+        "_inputs",
+        "_materialize",
+        "_nondifferentiable",
+        "_released",
+        "_saved",
+        "_to_save",
+    )
     function: type[Function]
 
     def __init__(self) -> None:
@@ -48,7 +57,9 @@ class FunctionNode(Node):
         """Keep tensors (inputs, results, others, None) for `saved_tensors` in backward."""
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument is of type {type(t).__name__}"
+                )
         self._to_save = tensors
 
     @property
@@ -101,7 +112,9 @@ class FunctionNode(Node):
             )
         for g, edge in zip(listed, self.edges, strict=True):
             if g is not None and not isinstance(g, Tensor):
-                raise TypeError(f"function {name}Backward: expected a Tensor or None as gradient, got {type(g).__name__}")
+                raise TypeError(
+                    f"function {name}Backward: expected a Tensor or None as gradient, got {type(g).__name__}"
+                )
             if g is not None and edge is not None:
                 want = edge[0].result_types[edge[1]]
                 if g.type_.shape != want.shape:
@@ -179,7 +192,9 @@ def _attach(node: FunctionNode, args: Sequence[Any], results: tuple[Any, ...]) -
     tensors = [r for r in out if isinstance(r, Tensor)]
     node.result_types = tuple(t.type_ for t in tensors)
     skip = node._nondifferentiable
-    for number, (t, original) in enumerate(zip(tensors, [r for r in results if isinstance(r, Tensor)], strict=True)):
+    for number, (t, original) in enumerate(
+        zip(tensors, [r for r in results if isinstance(r, Tensor)], strict=True)
+    ):
         if t.dtype.is_floating_point and not any(original is s for s in skip):
             t._node, t._output_nr, t._requires_grad = node, number, True
     node._saved = tuple(_save(node, t, results, out) for t in node._to_save)
@@ -227,4 +242,6 @@ class _Once(Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable"
+        )

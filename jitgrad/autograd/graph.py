@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InplaceError
@@ -193,14 +193,19 @@ class OpNode(Node):
     op_name: str
 
     def __init__(
-        self, tensors: Sequence[Tensor], attrs: dict[str, Any], edges: Sequence[Edge | None],
+        self,
+        tensors: Sequence[Tensor],
+        attrs: dict[str, Any],
+        edges: Sequence[Edge | None],
         outs: Sequence[Tensor],
     ) -> None:
         super().__init__(edges, [o.type_ for o in outs])
         self.attrs = attrs
         self.types = tuple([t.type_ for t in tensors])
         operands, results = _saves(self.op_name, tuple([e is not None for e in edges]))
-        self.operands: tuple[tuple[int, Saved], ...] | None = tuple([(i, Saved(tensors[i], edges[i])) for i in operands])
+        self.operands: tuple[tuple[int, Saved], ...] | None = tuple(
+            [(i, Saved(tensors[i], edges[i])) for i in operands]
+        )
         self.outs = tuple([(i, Saved(outs[i], None)) for i in results])
         self.released = False
 
@@ -239,7 +244,7 @@ class _Number:
 NUMBER = _Number()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _saves(op: str, wanted: tuple[bool, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return TABLE[op].saves(wanted)
 
@@ -255,13 +260,23 @@ def second_backward() -> RuntimeError:
 
 # Torch's node names where they are not the op's own name in camel case.
 _NAMES = {
-    "broadcast": "Expand", "reshape": "View", "matmul": "Bmm", "select": "Where", "max": "Amax",
-    "min": "Amin", "slice": "Slice", "concat": "Cat", "pad": "ConstantPadNd", "gather": "Index",
-    "cast": "ToCopy", "scatter_add": "IndexAdd", "scatter": "IndexCopy",
+    "broadcast": "Expand",
+    "reshape": "View",
+    "matmul": "Bmm",
+    "select": "Where",
+    "max": "Amax",
+    "min": "Amin",
+    "slice": "Slice",
+    "concat": "Cat",
+    "pad": "ConstantPadNd",
+    "gather": "Index",
+    "cast": "ToCopy",
+    "scatter_add": "IndexAdd",
+    "scatter": "IndexCopy",
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def node_class(op: str, name: str = "") -> type[OpNode]:
     """The class of the nodes of `op`: `AddBackward0` for add, or with the name of a function made of ops."""
     name = name or _NAMES.get(op) or "".join(part.capitalize() for part in op.split("_"))

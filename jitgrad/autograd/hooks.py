@@ -68,5 +68,7 @@ def tensor_backward(
 
 
 METHODS: dict[str, Callable[..., Any]] = {
-    "register_hook": register_hook, "retain_grad": retain_grad, "backward": tensor_backward,
+    "register_hook": register_hook,
+    "retain_grad": retain_grad,
+    "backward": tensor_backward,
 }

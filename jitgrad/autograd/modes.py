@@ -43,7 +43,7 @@ class _GradMode:
         return wrapped
 
 
-class no_grad(_GradMode):  # noqa: N801 (torch's name)
+class no_grad(_GradMode):
     """Inside, results do not require grad. Also a decorator, with or without parentheses."""
 
     enabled = False
@@ -54,13 +54,13 @@ class no_grad(_GradMode):  # noqa: N801 (torch's name)
         return cls()(function)
 
 
-class enable_grad(no_grad):  # noqa: N801
+class enable_grad(no_grad):
     """Inside, results require grad as usual, also within `no_grad`."""
 
     enabled = True
 
 
-class set_grad_enabled(_GradMode):  # noqa: N801
+class set_grad_enabled(_GradMode):
     """Sets the mode at once; used as a context manager, restores the mode before on leaving."""
 
     def __init__(self, mode: bool) -> None:
