@@ -215,8 +215,9 @@ class Lanes:
 
     def load(self, pointer: str, dtype: DType, align: int | None = None) -> Vec:
         """`width` adjacent elements at `pointer`, aligned to `align` bytes (default: to one element)."""
-        align = align or dtype.itemsize
-        return self.from_memory(self.emit(f"load {self.memory_type(dtype)}, ptr {pointer}, align {align}", dtype))
+        type = self.memory_type(dtype)
+        raw = self.emit(f"load {type}, ptr {pointer}, align {align or dtype.itemsize}", dtype)
+        return self.from_memory(raw)
 
     def store(self, x: Vec, pointer: str, align: int | None = None, suffix: str = "") -> None:
         """Store to adjacent elements; `suffix` is metadata (", !nontemporal !0")."""
@@ -429,8 +430,8 @@ class Lanes:
     def call(
         self, name: str, args: Sequence[Vec], dtypes: Sequence[DType], body: Callable[..., Sequence[Vec]]
     ) -> list[Vec]:
-        """Call the outlined function `name`, which `body(*args)` writes when it is first used in the module
-        at these types. It returns lanes of `dtypes`. The name must tell apart bodies that differ otherwise."""
+        """Call the outlined function `name`, which `body(*args)` writes when the module first needs it at
+        these types. It returns lanes of `dtypes`. Bodies that differ otherwise need different names."""
         full = f"jg.{name}.{'.'.join(self._suffix(a.dtype) for a in args)}"
         results = [self.type(d) for d in dtypes]
         returned = results[0] if len(results) == 1 else f"{{ {', '.join(results)} }}"

@@ -1,0 +1,98 @@
+"""fmod and remainder of floats: exact, as IEEE 754 has fmod.
+
+The quotient, truncated, times y is subtracted from x. As long as the quotient is small enough that this is
+exact, it is done for all lanes at once; else lane by lane, by long division of the mantissas.
+
+Imports: `text`, `formats`.
+"""
+
+from __future__ import annotations
+
+from ...ir.types import f32, f64, i64
+from ..text import Lanes, Vec
+from .formats import INF, NAN
+
+# Up to this quotient x - q y is exact: with an FMA, or for widened f32, whose products have 24 + 29 bits.
+_QUOTIENT = {f32: 2.0**29, f64: 2.0**52}
+
+
+def fmod(m: Lanes, x: Vec, y: Vec) -> Vec:
+    """x - trunc(x / y) y, with the sign of x; nan for an infinite x or a y of 0."""
+    top, bottom = m.cast(m.abs(x), f64), m.cast(m.abs(y), f64)
+    exact = m.code.has_fma or x.dtype is f32
+    quotient = m.div(top, bottom)
+    near = m.compare("lt", quotient, _QUOTIENT[x.dtype] if exact else 1.0)
+    whole = m.trunc(quotient)
+    rest = m.fma(m.neg(whole), bottom, top)
+    # The quotient may have been rounded up to the next integer.
+    rest = m.select(m.compare("lt", rest, 0.0), m.add(rest, bottom), rest)
+    rest = m.select(m.compare("lt", top, bottom), top, rest)  # an infinite y, too
+    defined = m.and_(m.compare("lt", top, INF), m.compare("gt", bottom, 0.0))
+    far = m.and_(defined, m.not_(near))
+
+    def by_lanes() -> list[Vec]:
+        a, b = m.select(far, top, 1.0), m.select(far, bottom, 1.0)
+        (divided,) = m.call("fmod", [a, b], [f64], lambda a, b: [_each_lane(m, a, b)])
+        return [m.select(far, divided, rest)]
+
+    (rest,) = m.rarely(far, [rest], by_lanes)
+    rest = m.select(defined, rest, NAN)
+    return m.copysign(m.cast(rest, x.dtype), x)
+
+
+def remainder(m: Lanes, x: Vec, y: Vec) -> Vec:
+    """x - floor(x / y) y, with the sign of y: fmod, moved by y where the signs differ."""
+    rest = fmod(m, x, y)
+    zero = m.compare("eq", rest, 0.0)
+    moved = m.compare("lt", m.xor(m.bits(rest), m.bits(y)), 0)
+    result = m.select(moved, m.add(rest, y), rest)
+    return m.select(zero, m.copysign(0.0, y), result)
+
+
+def _each_lane(m: Lanes, a: Vec, b: Vec) -> Vec:
+    scalar = Lanes(m.code, 1)
+    result = Vec("poison", f64)
+    for i in range(m.width):
+        lanes = [m.extract(a, i), m.extract(b, i)]
+        (rest,) = scalar.call("fmod.scalar", lanes, [f64], lambda a, b: [_long_division(scalar, a, b)])
+        result = m.insert(result, rest, i)
+    return result
+
+
+def _long_division(m: Lanes, a: Vec, b: Vec) -> Vec:
+    """a mod b for finite a >= 0, b > 0. With a = A 2^i and b = B 2^j, A is shifted left by up to 11 bits at a
+    time and taken modulo B, until the exponents are equal. Only a < b, which needs no division, has i < j."""
+    code = m.code
+    loop, body, done = (code.new_label(name) for name in ("loop", "body", "done"))
+    (a_mantissa, a_exponent), (b_mantissa, b_exponent) = _parts(m, a), _parts(m, b)
+    start = m.emit(f"urem i64 {a_mantissa.text}, {b_mantissa.text}", i64)
+    distance = m.sub(a_exponent, b_exponent)
+    code.line(f"br label %{loop}")
+    code.start_block(loop)
+    rest, left, next_rest, next_left = (Vec(code.fresh(), i64) for _ in range(4))
+    code.line(f"{rest.text} = phi i64 [ {start.text}, %entry ], [ {next_rest.text}, %{body} ]")
+    code.line(f"{left.text} = phi i64 [ {distance.text}, %entry ], [ {next_left.text}, %{body} ]")
+    more = m.compare("gt", left, 0)
+    code.line(f"br i1 {more.text}, label %{body}, label %{done}")
+    code.start_block(body)
+    step = m.select(m.compare("lt", left, 11), left, 11)
+    code.line(f"{next_rest.text} = urem i64 {m.shl(rest, step).text}, {b_mantissa.text}")
+    code.line(f"{next_left.text} = sub i64 {left.text}, {step.text}")
+    code.line(f"br label %{loop}")
+    code.start_block(done)
+    # rest 2^j, the power applied in two factors, for j may be that of the denormals.
+    half = m.ashr(b_exponent, 1)
+    other = m.sub(b_exponent, half)
+    first, second = (m.from_bits(m.shl(m.add(k, 1023), 52)) for k in (half, other))
+    result = m.mul(m.mul(m.convert("uitofp", rest, f64), first), second)
+    return m.select(m.compare("lt", a, b), a, result)
+
+
+def _parts(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
+    """The integer mantissa and the exponent of a finite x >= 0: x = mantissa 2^exponent."""
+    bits = m.bits(x)
+    exponent = m.lshr(bits, 52)
+    fraction = m.and_(bits, (1 << 52) - 1)
+    normal = m.compare("ne", exponent, 0)
+    mantissa = m.select(normal, m.or_(fraction, 1 << 52), fraction)
+    return mantissa, m.sub(m.select(normal, exponent, 1), 1075)

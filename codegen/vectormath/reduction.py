@@ -1,0 +1,180 @@
+"""Range reduction of angles: what is left of x + shift by the nearest multiple of a step.
+
+Up to a limit n steps are subtracted in three parts, the first product exact (Cody and Waite). f32 beyond
+its limit is reduced as f64. f64 beyond its limit goes lane by lane through a fixed-point product with the
+bits of 2 / pi that matter (M. Payne and R. Hanek, "Radian reduction for trigonometric functions", SIGNUM
+18, 1983): correct for every finite angle, slow, and taken only if some lane needs it. An infinite angle
+leaves nan.
+
+Imports: `text`, `formats`, `coefficients`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...ir.types import f32, f64, i32, i64
+from ..text import Lanes, Vec
+from .coefficients import PI, PI_SHORT, TWO_OVER_PI, TWO_OVER_PI_BITS
+from .formats import FORMATS
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Reduce x + shift pi modulo `step` pi."""
+
+    name: str
+    step: float
+    shift: float = 0.0
+
+
+SINE = Turn("sine", 1.0)
+COSINE = Turn("cosine", 1.0, 0.5)
+TANGENT = Turn("tangent", 0.5)
+
+# Up to these angles the first part of pi times n is exact, and the parts together exact enough.
+_LIMIT = {f32: 1e5, f64: 1e9}
+_LIMIT_WITHOUT_FMA = 5e5  # f64
+
+# Fixed-point layout of the far reduction: the angle in quarter turns modulo 4, 126 bits of fraction, 64 more
+# that absorb the truncation of 2 / pi.
+_FRACTION = 126
+_GUARD = 64
+
+
+def reduce(m: Lanes, x: Vec, turn: Turn) -> tuple[Vec, Vec]:
+    """r with |r| <= step pi / 2, and the parity of the number of steps as the highest bit of an integer
+    (its other bits are 0)."""
+    if x.dtype is f64:
+        limit = _LIMIT[f64] if m.code.has_fma else _LIMIT_WITHOUT_FMA
+        near = _near(m, x, turn, PI[f64] if m.code.has_fma else PI_SHORT[f64])
+        return _unless_far(m, x, turn, limit, near)
+    if m.code.has_fma:
+        return _unless_far(m, x, turn, _LIMIT[f32], _near(m, x, turn, PI[f32]))
+    return _widened(m, x, turn)
+
+
+def _near(m: Lanes, x: Vec, turn: Turn, pi: tuple[float, ...]) -> tuple[Vec, Vec]:
+    form = FORMATS[x.dtype]
+    per_step = 1.0 / (turn.step * math.pi)
+    if turn.shift:
+        shifted = m.add(m.fma(x, per_step, turn.shift), form.magic)
+        n = m.sub(m.sub(shifted, form.magic), turn.shift)
+    else:
+        shifted = m.fma(x, per_step, form.magic)
+        n = m.sub(shifted, form.magic)
+    r = x
+    for part in pi:
+        r = m.fma(n, -part * turn.step, r)
+    return r, m.shl(m.bits(shifted), form.integer.bits - 1)
+
+
+def _unless_far(m: Lanes, x: Vec, turn: Turn, limit: float, near: tuple[Vec, Vec]) -> tuple[Vec, Vec]:
+    far = m.compare("gt", m.abs(x), limit)
+    dtypes = [v.dtype for v in near]
+
+    def from_far() -> list[Vec]:
+        safe = m.select(far, x, limit)
+        body = _widened if x.dtype is f32 else _far
+        there = m.call(f"reduce.{turn.name}", [safe], dtypes, lambda y: body(m, y, turn))
+        return [m.select(far, t, n) for t, n in zip(there, near, strict=True)]
+
+    r, parity = m.rarely(far, near, from_far)
+    return r, parity
+
+
+def _widened(m: Lanes, x: Vec, turn: Turn) -> tuple[Vec, Vec]:
+    r, parity = reduce(m, m.cast(x, f64), turn)
+    return m.cast(r, f32), m.convert("trunc", m.lshr(parity, 32), i32)
+
+
+def _far(m: Lanes, x: Vec, turn: Turn) -> tuple[Vec, Vec]:
+    """The reduction of large f64 angles, lane by lane: the body of an outlined function."""
+    scalar = Lanes(m.code, 1)
+
+    def one(lane: Vec) -> list[Vec]:
+        return scalar.call(f"payne_hanek.{turn.name}", [lane], [f64, i64], lambda y: _payne_hanek(scalar, y, turn))
+
+    if m.width == 1:
+        r, parity = one(x)
+        return r, parity
+    code = m.code
+    loop, done = code.new_label("loop"), code.new_label("done")
+    types = [m.type(f64), m.type(i64)]
+    index, following, *names = (code.fresh() for _ in range(6))
+    code.line(f"br label %{loop}")
+    code.start_block(loop)
+    code.line(f"{index} = phi i64 [ 0, %entry ], [ {following}, %{loop} ]")
+    for now, then, type in zip(names[:2], names[2:], types, strict=True):
+        code.line(f"{now} = phi {type} [ poison, %entry ], [ {then}, %{loop} ]")
+    lane = m.emit(f"extractelement {m.type(f64)} {x.text}, i64 {index}", f64)
+    for now, then, type, value, element in zip(
+        names[:2], names[2:], types, one(lane), ("double", "i64"), strict=True
+    ):
+        code.line(f"{then} = insertelement {type} {now}, {element} {value.text}, i64 {index}")
+    code.line(f"{following} = add i64 {index}, 1")
+    more = m.emit(f"icmp ult i64 {following}, {m.width}", i64)
+    code.line(f"br i1 {more.text}, label %{loop}, label %{done}")
+    code.start_block(done)
+    return Vec(names[2], f64), Vec(names[3], i64)
+
+
+def _payne_hanek(m: Lanes, x: Vec, turn: Turn) -> tuple[Vec, Vec]:
+    """The reduction of one f64 angle of at least 2^18. x = M 2^e, and the bits of 2 / pi worth more than
+    4 / 2^e only count whole turns: of the rest the next 192 are multiplied by M."""
+    code = m.code
+    blob = "".join(f"\\{byte:02X}" for byte in TWO_OVER_PI)
+    table = code.define_global(
+        "jg.two_over_pi", f'internal unnamed_addr constant [{len(TWO_OVER_PI)} x i8] c"{blob}", align 8'
+    )
+
+    def wide(expression: str) -> str:
+        name = code.fresh()
+        code.line(f"{name} = {expression}")
+        return name
+
+    bits = m.bits(x)
+    exponent = m.and_(m.lshr(bits, 52), 0x7FF)
+    mantissa = m.or_(m.and_(bits, (1 << 52) - 1), 1 << 52)
+    skip = m.sub(TWO_OVER_PI_BITS - _FRACTION - _GUARD + 1075, exponent)
+    address = wide(f"getelementptr i8, ptr {table}, i64 {m.lshr(skip, 3).text}")
+    window = wide(f"load i256, ptr {address}, align 1")
+    amount = wide(f"zext i64 {m.and_(skip, 7).text} to i256")
+    digits = wide(f"trunc i256 {wide(f'lshr i256 {window}, {amount}')} to i192")
+    factor = wide(f"zext i64 {mantissa.text} to i192")
+    product = wide(f"mul i192 {factor}, {digits}")
+    quarters = wide(f"trunc i192 {wide(f'lshr i192 {product}, {_GUARD}')} to i128")
+    negative = m.compare("lt", bits, 0)
+    minus = wide(f"sub i128 0, {quarters}")
+    quarters = wide(f"select i1 {negative.text}, i128 {minus}, i128 {quarters}")
+
+    # Round to whole steps: of the bits above the fraction of a step, the lowest is the parity.
+    whole = 2 if turn.step == 0.5 else 1  # integer bits to drop
+    if turn.shift:
+        quarters = wide(f"add i128 {quarters}, {1 << _FRACTION}")
+    rounded = wide(f"add i128 {quarters}, {1 << (127 - whole)}")
+    aligned = wide(f"shl i128 {rounded}, {whole - 1}")
+    top = wide(f"trunc i128 {wide(f'lshr i128 {aligned}, 64')} to i64")
+    parity = m.and_(Vec(top, i64), FORMATS[f64].sign_bit)
+    fraction = wide(f"ashr i128 {wide(f'shl i128 {quarters}, {whole}')}, {whole}")
+
+    # To a float: normalize, multiply the highest 64 bits by pi / 2, convert, put the exponent back.
+    code.declare("llvm.abs.i128", "i128", ["i128", "i1"])
+    code.declare("llvm.ctlz.i128", "i128", ["i128", "i1"])
+    size = wide(f"call i128 @llvm.abs.i128(i128 {fraction}, i1 false)")
+    zeros = wide(f"call i128 @llvm.ctlz.i128(i128 {size}, i1 true)")
+    high = wide(f"lshr i128 {wide(f'shl i128 {size}, {zeros}')}, 64")
+    product = wide(f"mul i128 {high}, {_half_pi_fixed()}")
+    angle = Vec(wide(f"trunc i128 {wide(f'lshr i128 {product}, 64')} to i64"), i64)
+    count = Vec(wide(f"trunc i128 {zeros} to i64"), i64)
+    scale = m.from_bits(m.shl(m.sub(FORMATS[f64].bias + 127 - _FRACTION - 62, count), 52))
+    r = m.mul(m.convert("uitofp", angle, f64), scale)
+    sign = wide(f"trunc i128 {wide(f'lshr i128 {fraction}, 64')} to i64")
+    r = m.copysign(r, m.from_bits(Vec(sign, i64)))
+    return m.add(r, m.sub(x, x)), parity
+
+
+def _half_pi_fixed() -> int:
+    """floor(pi / 2 * 2^63): the float parts of pi, summed exactly."""
+    return sum(int(math.ldexp(part, 62 + 200)) for part in PI[f64]) >> 200

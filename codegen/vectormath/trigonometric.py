@@ -1,0 +1,42 @@
+"""sin, cos, tan.
+
+Imports: `text`, `formats`, `reduction`, `coefficients`.
+"""
+
+from __future__ import annotations
+
+from ..text import Lanes, Vec
+from .coefficients import COS_QUARTER, SIN, SIN_QUARTER, Coefficients
+from .formats import flip_sign
+from .reduction import COSINE, SINE, TANGENT, reduce
+
+
+def sine_of_rest(m: Lanes, r: Vec, z: Vec, coefficients: Coefficients) -> Vec:
+    """sin(r) for r^2 = z within the interval of the coefficients."""
+    return m.fma(m.mul(m.estrin(z, coefficients[r.dtype]), z), r, r)
+
+
+def sin(m: Lanes, x: Vec) -> Vec:
+    """(-1)^n sin(r), with x = n pi + r."""
+    r, parity = reduce(m, x, SINE)
+    y = sine_of_rest(m, r, m.mul(r, r), SIN)
+    return m.copysign(y, flip_sign(m, r, parity))  # y has the sign of r, but for y = 0
+
+
+def cos(m: Lanes, x: Vec) -> Vec:
+    """(-1)^n sin(r), with x + pi / 2 = n pi + r."""
+    r, parity = reduce(m, x, COSINE)
+    return flip_sign(m, sine_of_rest(m, r, m.mul(r, r), SIN), parity)
+
+
+def tan(m: Lanes, x: Vec) -> Vec:
+    """sin(r) / cos(r) for an even number of quarter turns, -cos(r) / sin(r) for an odd one."""
+    r, parity = reduce(m, x, TANGENT)
+    z = m.mul(r, r)
+    sine = sine_of_rest(m, r, z, SIN_QUARTER)
+    tail = m.mul(m.estrin(z, COS_QUARTER[x.dtype]), m.mul(z, z))
+    cosine = m.add(1.0, m.fma(z, -0.5, tail))
+    odd = m.compare("lt", parity, 0)
+    top, bottom = m.select(odd, cosine, sine), m.select(odd, sine, cosine)
+    y = flip_sign(m, m.div(top, bottom), parity)
+    return m.select(m.compare("eq", x, 0.0), x, y)
