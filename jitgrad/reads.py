@@ -5,7 +5,8 @@ helper that is replaced. So after a recording a `Snapshot` is taken of everythin
 could have read by name: the globals and closure cells of the user's functions that ran, and from there
 attributes (those whose names occur in that code), items of containers, defaults of functions. A later call
 compares; a tensor counts as the same if it is the same object (its data is read anew at every call), a
-number or string if it is equal, anything else if it is the same object with the same contents.
+number, a string or a NumPy array if it is equal, anything else if it is the same object with the same
+contents.
 
 Two things a snapshot cannot guard, and `Watcher` finds both while the function is recorded: a call into
 code whose result depends on hidden state (`random.random()`, `time.time()`, `input()`, `print` for its
@@ -27,13 +28,16 @@ import numpy as np
 from .errors import Loc, is_own_code, user_location
 from .tensors import Tensor
 
-LIMIT = 20_000  # objects that a snapshot follows; beyond, the function is recorded at every call
+# What a snapshot follows; beyond, the function is recorded at every call.
+LIMIT = 20_000  # objects
+ARRAY_LIMIT = 1 << 16  # bytes of a NumPy array, which is compared by content
 
 # Modules whose functions give another result at another time, or act on the world.
 _HIDDEN_STATE = frozenset(
     {"random", "_random", "time", "_time", "os", "posix", "secrets", "uuid", "socket", "_io", "io"}
 )
 _HIDDEN_BUILTINS = frozenset({"input", "open", "print", "next"})
+_WALKED_WHOLE = ("jitgrad.nn", "jitgrad.optim")
 _ATOMS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 _OPAQUE = (
     types.BuiltinFunctionType,
@@ -153,6 +157,9 @@ class Snapshot:
             return
         if isinstance(x, types.FunctionType):
             yield from self._visit_function(x)
+        elif isinstance(x, np.ndarray):
+            self.complete = self.complete and x.nbytes <= ARRAY_LIMIT
+            self._checks.append((x, CONTENTS, x.tobytes()))
         elif isinstance(x, types.MethodType):
             yield x.__func__
             yield x.__self__
@@ -167,7 +174,10 @@ class Snapshot:
         elif isinstance(x, (set, frozenset)):
             self._checks.append((x, CONTENTS, frozenset(x)))
         elif isinstance(x, types.ModuleType):
-            yield from self._visit_names(x.__dict__)
+            if not x.__name__.startswith("jitgrad"):
+                yield from self._visit_names(x.__dict__)
+        elif not isinstance(x, type) and hasattr(x, "__wrapped__"):  # a traced function, a partial...
+            yield x.__wrapped__
         elif not isinstance(x, _OPAQUE):
             yield from self._visit_object(x)
         elif isinstance(x, type) and x.__module__ != "builtins":
@@ -203,7 +213,7 @@ class Snapshot:
         variables = getattr(x, "__dict__", None)
         cls = type(x)
         if isinstance(variables, dict):
-            if cls.__module__.startswith("jitgrad."):  # its own code reads more than the user's names
+            if cls.__module__.startswith(_WALKED_WHOLE):  # its own code reads more than the user's names
                 yield variables
             else:
                 yield from self._visit_names(variables)
@@ -215,12 +225,12 @@ class Snapshot:
                     yield from self._check(_Slots(x), name, getattr(x, name))
 
 
-class _Cell:
-    """The key under which a snapshot notes a closure cell's content."""
+class _Whole:
+    """A key that stands for all that a container holds."""
 
 
-CELL = _Cell()
-CONTENTS = _Cell()  # the key for what a set holds
+CELL = _Whole()  # the key for what a closure cell holds
+CONTENTS = _Whole()  # the key for what a set or an array holds
 
 
 class _Slots:
@@ -240,7 +250,7 @@ def _look(container: Any, key: Any) -> Any:
         except ValueError:
             return _GONE
     if key is CONTENTS:
-        return frozenset(container)
+        return container.tobytes() if isinstance(container, np.ndarray) else frozenset(container)
     if isinstance(container, _Slots):
         return getattr(container.owner, key, _GONE)
     if isinstance(container, types.FunctionType):
@@ -263,6 +273,8 @@ def _equal(now: Any, seen: Any) -> bool:
 def _describe(container: Any, key: Any) -> str:
     if key is CELL:
         return "a variable of an enclosing function"
+    if key is CONTENTS:
+        return f"what a {type(container).__name__} holds"
     if isinstance(container, dict) and "__name__" in container:
         return f"the global '{key}'"
     if isinstance(container, _Slots):
