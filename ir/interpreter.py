@@ -3,9 +3,8 @@
 `NumpyBuilder` runs operations at once on arrays; `interpret` runs a function with it. Everything else
 that gives the IR a meaning (rewrites, derivatives, compiled code) is tested against this page.
 
-Invariants: results are ndarrays of exactly the types that inference gives, 0-d ones included (NumPy would
-hand out scalars). They may be views of arguments or read-only; who owns memory is not the IR's business.
-NumPy's floating-point warnings are silenced here and nowhere else: nan and inf are values of the IR.
+Invariants: results are ndarrays of exactly the types that inference gives, 0-d ones included. They may be
+views of arguments or read-only; who owns memory is not the IR's business.
 
 Imports: `builder`, `core`, `ops`, `types`.
 """
@@ -30,10 +29,7 @@ class NumpyBuilder(Builder[np.ndarray]):
     def emit(self, op: str, args: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
         record = TABLE[op]
         record.result_types([type_of_array(a) for a in args], attrs)
-        with np.errstate(all="ignore"):
-            out = record.ref(*args, **attrs)
-        outs = out if isinstance(out, tuple) else (out,)
-        return tuple(o if type(o) is np.ndarray else np.asarray(o) for o in outs)
+        return record.evaluate(args, attrs)
 
     def type_of(self, value: np.ndarray) -> TensorType:
         return type_of_array(value)

@@ -59,17 +59,17 @@ def _function(f: Function, names: Mapping[Function, str], loc: bool) -> str:
 
 
 def _body(block: Block, names: Mapping[Function, str], loc: bool) -> list[str]:
-    rows = [(_instr(i, names), i.loc) for i in block.instrs]
+    rows = [(_instr(i, names), _loc(i.loc)) for i in block.instrs]
     terminator = block.terminator
     if isinstance(terminator, Guard):
         edges = f"{_edge(terminator.then)} : {_edge(terminator.orelse)}"
-        rows.append((f"  guard {_use(terminator.cond)} ? {edges}", terminator.loc))
+        rows.append((f"  guard {_use(terminator.cond)} ? {edges}", _loc(terminator.loc)))
     else:
-        rows.append((f"  return {_uses(terminator.values)}".rstrip(), None))
+        rows.append((f"  return {_uses(terminator.values)}".rstrip(), ""))
     if not loc:
         return [text for text, _ in rows]
-    width = max((len(t) for t, at in rows if at is not None and len(t) <= ALIGN_LIMIT), default=0)
-    return [text if at is None else f"{text:<{width}}  {_loc(at)}" for text, at in rows]
+    width = max((len(text) for text, at in rows if at and len(text) <= ALIGN_LIMIT), default=0)
+    return [f"{text:<{width}}  {at}" if at else text for text, at in rows]
 
 
 def _instr(instr: Instr, names: Mapping[Function, str]) -> str:
@@ -99,7 +99,9 @@ def _edge(edge: Edge | None) -> str:
     return "^?" if edge is None else f"{_name('^', edge.label)}({_uses(edge.args)})"
 
 
-def _loc(loc: Loc) -> str:
+def _loc(loc: Loc | None) -> str:
+    if loc is None or not (loc.file or loc.adjoint):
+        return ""
     parts = ["@"]
     if loc.file:
         file = loc.file if _BARE_FILE.fullmatch(loc.file) else quote(loc.file)
