@@ -16,10 +16,23 @@ from typing import Any
 import numpy as np
 
 from .. import special
-from ..errors import DivisionByZero
+from ..errors import DivisionByZero, ShapeError
 from ..types import DType, TensorType
 from . import sampling
-from .infer import ANY, BITS, FLOAT, INTEGER, NUMBER, Infer, predicate, same, want_equal, want_kind
+from .infer import (
+    ANY,
+    BITS,
+    BOOL,
+    FLOAT,
+    INTEGER,
+    NUMBER,
+    Infer,
+    listed,
+    predicate,
+    same,
+    want_equal,
+    want_kind,
+)
 from .record import Derivative, Linear, Nondiff, OpDef, Partials, Rule, Rules
 
 TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
@@ -114,9 +127,10 @@ def _infer_cast(x: TensorType, dtype: DType) -> TensorType:
 
 
 def _infer_select(cond: TensorType, x: TensorType, y: TensorType) -> TensorType:
-    want_kind("select", frozenset({"bool"}), cond)
+    want_kind("select", BOOL, cond)
     want_equal("select", x, y)
-    want_equal("select", cond.with_dtype(x.dtype), x)
+    if cond.shape != x.shape:
+        raise ShapeError(f"select: shapes differ: {listed((cond, x, y))}", hint="broadcast one operand")
     return x
 
 

@@ -17,10 +17,11 @@ NUMBER = frozenset({"uint", "int", "float"})
 FLOAT = frozenset({"float"})
 BITS = frozenset({"bool", "uint", "int"})
 INTEGER = frozenset({"uint", "int"})
+BOOL = frozenset({"bool"})
 
 _WORDS = {
     ANY: "any", NUMBER: "a number", FLOAT: "a floating-point", BITS: "an integer or bool",
-    INTEGER: "an integer",
+    INTEGER: "an integer", BOOL: "a bool",
 }
 
 

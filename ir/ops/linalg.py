@@ -42,12 +42,17 @@ def transposed(b: Any, m: Any) -> Any:
     return b.permute(m, perm=(*range(rank - 2), rank - 1, rank - 2))
 
 
-def _infer_gather(x: TensorType, index: TensorType, axis: int, batch: int) -> TensorType:
-    want_index("gather", index)
-    want_axis("gather", axis, x)
-    if not batch <= min(axis, index.rank) or x.shape[:batch] != index.shape[:batch]:
-        raise ShapeError(f"gather: {batch} batch axes before axis {axis} are not shared by {x} and {index}")
+def _picked(op: str, x: TensorType, index: TensorType, axis: int, batch: int) -> TensorType:
+    """The type of x at index: what gather reads and scatter writes."""
+    want_index(op, index)
+    want_axis(op, axis, x)
+    if not 0 <= batch <= min(axis, index.rank) or x.shape[:batch] != index.shape[:batch]:
+        raise ShapeError(f"{op}: {batch} batch axes before axis {axis} are not shared by {x} and {index}")
     return x.with_shape((*x.shape[:axis], *index.shape[batch:], *x.shape[axis + 1 :]))
+
+
+def _infer_gather(x: TensorType, index: TensorType, axis: int, batch: int) -> TensorType:
+    return _picked("gather", x, index, axis, batch)
 
 
 def check_bounds(op: str, index: np.ndarray, size: int) -> None:
@@ -83,9 +88,9 @@ def _ref_gather(x: np.ndarray, index: np.ndarray, axis: int, batch: int) -> Any:
 def _infer_scatter(op: str, kinds: frozenset[str]) -> Any:
     def infer(x: TensorType, index: TensorType, update: TensorType, axis: int, batch: int) -> TensorType:
         want_kind(op, kinds, x)
-        want = _infer_gather(x, index, axis, batch)
+        want = _picked(op, x, index, axis, batch)
         if update != want:
-            raise ShapeError(f"{op}: the update must be {want}, got {update}")
+            raise ShapeError(f"{op}: the update of {x} at {index} must be {want}, got {update}")
         return x
 
     return infer
@@ -135,7 +140,7 @@ def _read_last(
 
 
 def _keep_unwritten(b: Any, ct: Any, index: Any, index_type: TensorType, axis: int, batch: int) -> Any:
-    zeros = b.zeros(_infer_gather(b.type_of(ct), index_type, axis, batch))
+    zeros = b.zeros(_picked("scatter", b.type_of(ct), index_type, axis, batch))
     return b.scatter(ct, index, zeros, axis=axis, batch=batch)
 
 

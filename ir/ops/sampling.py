@@ -134,7 +134,7 @@ def _laid_out(make: Make, dtype: DType, shape: Shape, how: str) -> np.ndarray:
 _HOW = ("transposed", "strided", "reversed", "spread")
 PLACES: tuple[tuple[Shape, tuple[str, ...]], ...] = (
     ((2, 3), ("",)), ((), ("",)), ((0, 3), ("",)), ((LONG,), ("",)),
-    ((4, 3), _HOW), ((4, 3), _HOW[1:] + _HOW[:1]), ((LONG,), _HOW[2:] + _HOW[:2]),
+    ((4, 3), _HOW), ((4, 3), _HOW[1:] + _HOW[:1]), ((LONG,), _HOW[2:] + _HOW[:2]), ((4, 3), _HOW[3:] + _HOW[:3]),
 )
 
 
@@ -504,11 +504,11 @@ def philox(rng: Rng) -> Iterator[Sample]:
 
 def custom_grad(rng: Rng) -> Iterator[Sample]:
     """One result x * y of the inputs x and y, which are saved; the backward is (y * ct, x * ct)."""
-    for shape in ((2, 3), (), (0, 3)):
+    for shape, place in (((2, 3), ""), ((), ""), ((0, 3), ""), ((4, 3), "strided"), ((4, 3), "spread")):
         type = TensorType(f64, shape)
         x, y, out, ct, gx, gy = (Value(type, name) for name in ("x", "y", "out", "ct", "gx", "gy"))
         rules = (Instr("mul", (y, ct), {}, (gx,)), Instr("mul", (x, ct), {}, (gy,)))
         backward = Function.straight("backward", (x, y, out, ct), rules, (gx, gy))
-        a, b = _real(rng, f64, shape), _real(rng, f64, shape)
+        a, b = (_laid_out(_with(rng, _real), f64, shape, place) for _ in range(2))
         attrs = {"backward": backward, "results": 1, "inputs": 2}
         yield Sample((a * b, a, b, a, b), attrs, grad=False)

@@ -147,7 +147,7 @@ def _infer_pad(x: TensorType, fill: TensorType, low: Shape, high: Shape, interio
         if min(value, default=0) < 0:
             raise ShapeError(f"pad: negative {name} {tuple(value)}", hint="slice to make it smaller")
     if fill.dtype is not x.dtype or fill.shape:
-        raise DTypeError(f"pad: the fill must be {x.dtype.code}[], got {fill}")
+        raise DTypeError(f"pad: the fill of {x} must be {x.dtype.code}[], got {fill}")
     return x.with_shape(
         lo + hi + n + max(n - 1, 0) * k for lo, hi, k, n in zip(low, high, interior, x.shape, strict=True)
     )
