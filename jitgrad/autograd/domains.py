@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dispatch import apply
+from .. import dispatch
 from ..errors import TraceError
 from ..ir.builder import Builder
 from ..ir.core import Value
@@ -87,7 +87,7 @@ class TensorBuilder(Builder[Tensor]):
     """Writes operations as operations on tensors."""
 
     def emit(self, op: str, args: Sequence[Tensor], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        outs = apply(op, *args, **attrs)
+        outs = dispatch.apply(op, *args, **attrs)
         return outs if isinstance(outs, tuple) else (outs,)
 
     def type_of(self, value: Tensor) -> TensorType:
