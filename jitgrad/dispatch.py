@@ -70,15 +70,10 @@ def _run(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[T
         if isinstance(t._array, Value):
             raise leaked(t)
         arrays.append(t._array)
-    with np.errstate(all="ignore"):
-        result = op.ref(*arrays, **attrs)
-    if isinstance(result, tuple):
-        return tuple([make(r if isinstance(r, np.ndarray) else np.asarray(r)) for r in result])
-    if not isinstance(result, np.ndarray):  # numpy gives scalars for 0-d results
-        result = np.asarray(result)
+    results = op.evaluate(arrays, attrs)
     if "view" in op.traits:
-        return (_view(op, tensors[0], attrs, result),)
-    return (make(result),)
+        return (_view(op, tensors[0], attrs, results[0]),)
+    return tuple([make(r) for r in results])
 
 
 def _view(op: OpDef, source: Tensor, attrs: dict[str, Any], array: np.ndarray) -> Tensor:
