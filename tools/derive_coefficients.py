@@ -131,7 +131,7 @@ FITS = (
         lambda z: z, mpf(0), EDGE, {"f64": 5}),
     Fit("LOG_ODD_LONG", "((log((1 + d) / (1 - d)) - 2 d) / d^3 - 2/3) / d^2 in z = d^2",
         near_zero(lambda z: (log_tail(mp.sqrt(z)) - mpf(2) / 3) / z, lambda z: mpf(2) / 5 + z * 2 / 7, "1e-15"),
-        lambda z: z**2, mpf(0), EDGE, {"f64": 6}),
+        lambda z: z**2, mpf(0), EDGE, {"f64": 7}),
     Fit("SIN", "(sin(r) - r) / r^3 in z = r^2, |r| <= pi / 2; relative to sin(r)",
         near_zero(of_root(lambda r: (mp.sin(r) - r) / r**3), lambda z: -mpf(1) / 6 + z / 120, "1e-15"),
         near_zero(of_root(lambda r: r**3 / mp.sin(r)), lambda z: z),

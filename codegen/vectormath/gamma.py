@@ -113,7 +113,7 @@ def _digamma(m: Lanes, x: Vec) -> Vec:
     y = m.select(below, m.add(y, 1.0), y)
     root, root_low = DIGAMMA_ROOT[f64]
     distance = m.sub(m.sub(y, root), root_low)
-    moderate = m.fma(distance, m.estrin(m.sub(y, 2.0), DIGAMMA[f64]), m.div(top, bottom))
+    moderate = m.fma(distance, m.horner(m.sub(y, 2.0), DIGAMMA[f64]), m.div(top, bottom))
     reciprocal = m.div(m.const(1.0, f64), x)
     z = m.mul(reciprocal, reciprocal)
     tail = m.fma(z, m.estrin(z, DIGAMMA_LARGE[f64]), m.mul(reciprocal, 0.5))

@@ -143,7 +143,7 @@ def log2_for_f32(m: Lanes, x: Vec) -> Vec:
 
 
 def log_in_two_parts(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
-    """log x of f64 as a sum of two floats, good to 2^-67 of it, for x > 0 (0 gives garbage, as inf and nan).
+    """log x of f64 as a sum of two floats, good to 2^-62 of it, for x > 0 (0 gives garbage, as inf and nan).
 
     With d = f / (2 + f) it is k log 2 + 2 d + 2/3 d^3 + d^5 P(d^2), the first terms in two parts each."""
     scaled, adjust = _normalize(m, x)
@@ -172,4 +172,5 @@ def log_in_two_parts(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
     k_high = m.mul(k, high)  # exact
     total = m.add(k_high, h)
     total_low = m.add(m.add(m.sub(k_high, total), h), m.fma(k, low, h_low))
-    return total, total_low
+    rounded = m.add(total, total_low)
+    return rounded, m.add(m.sub(total, rounded), total_low)

@@ -47,10 +47,10 @@ def _pow_f64(m: Lanes, a: Vec, y: Vec) -> Vec:
     """a^y for a >= 0."""
     high, low = log_in_two_parts(m, a)
     high = _limits(m, high, a)
-    # Beyond this the result is 0 or infinite, and the exact product could overflow.
+    # Beyond this the result is 0, infinite or a power of 1, and the exact product could overflow.
     limit = 2.0 * EXP_RANGE[f64][1]
     rough = m.mul(y, high)
-    inside = m.compare("lt", m.abs(rough), limit)
+    inside = m.and_(m.compare("lt", m.abs(rough), limit), m.compare("lt", m.abs(y), 2.0**900))
     safe_y = m.select(inside, y, 0.0)
     product, error = two_product(m, safe_y, m.select(inside, high, 0.0))
     rest = m.add(error, m.mul(safe_y, m.select(inside, low, 0.0)))

@@ -19,8 +19,8 @@ def sine_of_rest(m: Lanes, r: Vec, z: Vec, coefficients: Coefficients) -> Vec:
 def sin(m: Lanes, x: Vec) -> Vec:
     """(-1)^n sin(r), with x = n pi + r."""
     r, parity = reduce(m, x, SINE)
-    y = sine_of_rest(m, r, m.mul(r, r), SIN)
-    return m.copysign(y, flip_sign(m, r, parity))  # y has the sign of r, but for y = 0
+    y = flip_sign(m, sine_of_rest(m, r, m.mul(r, r), SIN), parity)
+    return m.select(m.compare("eq", x, 0.0), x, y)  # -0.0, too
 
 
 def cos(m: Lanes, x: Vec) -> Vec:
