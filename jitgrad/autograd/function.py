@@ -211,7 +211,7 @@ def _save(
         return None, False
     for original, result in zip(results, out, strict=True):
         if t is original and isinstance(result, Tensor) and result._node is node:
-            return Saved(result, None), True
+            return Saved(result, None, result._output_nr), True
     return Saved(t, gradient_edge(t)), False
 
 

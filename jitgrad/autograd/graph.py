@@ -120,11 +120,13 @@ class Watch:
 
 
 class Saved:
-    """A value kept for backward, with the version of its memory at that time."""
+    """A value kept for backward, with the version of its memory at that time. A result that its own node
+    keeps has no edge, which would be a cycle: `number` says which result it is."""
 
-    __slots__ = ("edge", "payload", "requires_grad", "storage", "type", "version")
+    __slots__ = ("edge", "number", "payload", "requires_grad", "storage", "type", "version")
 
-    def __init__(self, t: Tensor, edge: Edge | None) -> None:
+    def __init__(self, t: Tensor, edge: Edge | None, number: int = 0) -> None:
+        self.number = number
         self.payload = t._array
         self.storage = t._storage
         self.version = t._storage.version
@@ -153,8 +155,8 @@ class Saved:
                 if leaf._array is self.payload:
                     return leaf
             t._node, t._output_nr = node, number
-        elif producer is not None:
-            t._node = producer
+        elif producer is not None and self.type.dtype.is_floating_point:
+            t._node, t._output_nr, t._requires_grad = producer, self.number, True
         return t
 
 
@@ -206,7 +208,7 @@ class OpNode(Node):
         self.operands: tuple[tuple[int, Saved], ...] | None = tuple(
             [(i, Saved(tensors[i], edges[i])) for i in operands]
         )
-        self.outs = tuple([(i, Saved(outs[i], None)) for i in results])
+        self.outs = tuple([(i, Saved(outs[i], None, i)) for i in results])
         self.released = False
 
     def pull(self, domain: Domain, cts: list[Any], wanted: Sequence[bool]) -> Sequence[Any]:
