@@ -136,7 +136,8 @@ def erf(x: Array) -> Array:
 
 def _lgamma_at_least_half(x: Array) -> Array:
     def near_roots(middle: float, coefficients: Sequence[float]) -> Callable[[Array], Array]:
-        return lambda v: (v - 1.0) * (v - 2.0) * _poly(coefficients, v - middle)
+        # The sum with 0 makes a root 0, not -0.
+        return lambda v: (v - 1.0) * (v - 2.0) * _poly(coefficients, v - middle) + 0.0
 
     last = near_roots(2.5, LGAMMA_2_TO_3)
 
