@@ -102,10 +102,10 @@ def fold(b: Rewriter, at: Candidate) -> Any:
     if None in made:
         return None
     (type,) = at.types
-    numbers = [b.number(a) for a in at.args]
-    if None not in numbers and (record.elementwise or "view" in record.traits):
-        if "view" in record.traits:
-            return b.constant(numbers[0] or 0, type) if type.size else b.zeros(type)
+    numbers = [n for a in at.args if (n := b.number(a)) is not None]
+    if len(numbers) == len(at.args) and "view" in record.traits:
+        return b.constant(numbers[0], type)
+    if len(numbers) == len(at.args) and record.elementwise:
         operands = [np.asarray(n, a.type.dtype.numpy) for n, a in zip(numbers, at.args, strict=True)]
     elif type.size <= FOLD_LIMIT and all(a.type.size <= FOLD_INPUT for a in at.args):
         operands = [TABLE["const"].evaluate((), d.attrs)[0] for d in made if d is not None]
