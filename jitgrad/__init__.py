@@ -1,0 +1,110 @@
+"""jitgrad: a tracing JIT compiler with automatic differentiation. The public names, and nothing else.
+
+Light to import: numpy and the standard library; llvmlite and networkx come with the first compilation,
+`nn` and `optim` when first named.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from . import autograd, functional
+from .autograd import Function, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .dispatch import result_dtype as result_type
+from .errors import (
+    AxisError,
+    BoundsError,
+    ConcretizationError,
+    DifferentiationError,
+    DivisionByZero,
+    DTypeError,
+    InplaceError,
+    JitgradError,
+    LeakedTensorError,
+    ShapeError,
+    TraceError,
+)
+from .functional.conversion import (
+    detach, is_complex, is_floating_point,
+)
+from .functional.creation import (
+    BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, IntTensor, LongTensor, ShortTensor,
+    Variable, arange, as_tensor, empty, empty_like, eye, from_numpy, full, full_like, linspace, logspace,
+    ones, ones_like, scalar_tensor, tensor, zeros, zeros_like,
+)
+from .functional.elementwise import (
+    abs, absolute, acos, acosh, add, addcdiv, addcmul, arccos, arccosh, arcsin, arcsinh, arctan, arctan2,
+    arctanh, asin, asinh, atan, atan2, atanh, bitwise_and, bitwise_left_shift, bitwise_not, bitwise_or,
+    bitwise_right_shift, bitwise_xor, ceil, clamp, clamp_max, clamp_min, clip, clone, cos, cosh, digamma,
+    div, divide, eq, erf, exp, exp2, expm1, fix, floor, floor_divide, fmod, frac, ge, greater,
+    greater_equal, gt, isclose, isfinite, isinf, isnan, le, lerp, less, less_equal, lgamma, log, log10,
+    log1p, log2, logical_and, logical_not, logical_or, logical_xor, lt, masked_fill, maximum, minimum,
+    mul, multiply, nan_to_num, ne, neg, negative, not_equal, polygamma, pow, reciprocal, relu, remainder,
+    round, rsqrt, rsub, sigmoid, sign, sin, sinh, sqrt, square, sub, subtract, tan, tanh, true_divide,
+    trunc, where,
+)
+from .functional.indexing import (
+    argwhere, gather, index_add, index_copy, index_fill, index_put, index_select, masked_scatter,
+    masked_select, nonzero, scatter, scatter_add, take, take_along_dim,
+)
+from .functional.linalg import (
+    addbmm, addmm, addmv, baddbmm, bmm, dot, einsum, ger, inner, matmul, mm, mv, outer, tensordot, vdot,
+)
+from .functional.random import (
+    bernoulli, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
+)
+from .functional.reductions import (
+    all, allclose, amax, amin, aminmax, any, argmax, argmin, argsort, count_nonzero, cumprod, cumsum,
+    dist, equal, kthvalue, log_softmax, logcumsumexp, logsumexp, max, mean, median, min, nanmean, nansum,
+    norm, prod, quantile, softmax, sort, std, std_mean, sum, topk, unique, var, var_mean,
+)
+from .functional.shaping import (
+    broadcast_shapes, broadcast_tensors, broadcast_to, cat, chunk, concat, concatenate, diag, diag_embed,
+    diagonal, flatten, flip, fliplr, flipud, hstack, meshgrid, moveaxis, movedim, narrow, numel, permute,
+    repeat_interleave, reshape, roll, select, split, squeeze, stack, swapaxes, swapdims, t, tile,
+    transpose, tril, triu, unbind, unflatten, unsqueeze, vstack,
+)
+from .functional.defaults import (
+    can_cast,
+    finfo,
+    get_default_dtype,
+    iinfo,
+    is_tensor,
+    promote_types,
+    set_default_dtype,
+)
+from .ir.types import DType as dtype  # noqa: N813
+from .ir.types import bool_ as bool
+from .ir.types import f32 as float32
+from .ir.types import f64 as float64
+from .ir.types import i8 as int8
+from .ir.types import i16 as int16
+from .ir.types import i32 as int32
+from .ir.types import i64 as int64
+from .ir.types import u8 as uint8
+from .printing import set_printoptions
+from .rng import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from .tensors import Size, Tensor
+from .tracing import eager, trace
+from .transforms import grad, value_and_grad
+
+__version__ = "0.1.0"
+
+float = float32
+double = float64
+long = int64
+int = int32
+short = int16
+
+_LAZY = ("nn", "optim")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

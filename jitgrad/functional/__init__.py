@@ -1,0 +1,18 @@
+"""The functions of tensors, torch-named: compositions of primitives, the same eager and traced.
+
+    arguments      reading axes, shapes and tensors from arguments
+    creation       constructors            elementwise   arithmetic, comparison, selection
+    shaping        views, joining          reductions    sums, extrema, scans, sorting, softmax
+    indexing       x[...], gather, scatter linalg        matmul, einsum
+    random         draws                   conversion    dtypes, Python values, NumPy
+    defaults       the default dtype, limits of dtypes
+    methods        which of them are methods of `Tensor`
+
+Importing this package attaches the methods to `Tensor`.
+"""
+
+from __future__ import annotations
+
+from . import methods
+
+methods.attach()

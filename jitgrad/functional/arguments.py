@@ -1,0 +1,129 @@
+"""What the functions share: reading axes, shapes and tensors from arguments, and naming graph nodes.
+
+Errors carry torch's words and the user's line.
+Imports: `tensors`, `dispatch`, `autograd.graph`, `ir.types`.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ..autograd.graph import OpNode, node_class
+from ..dispatch import blame, cast
+from ..errors import DTypeError, JitgradError
+from ..ir.types import DType, Shape, bool_, normalize_axes, normalize_axis
+from ..state import defaults
+from ..tensors import Tensor
+
+Dims = int | Sequence[int] | None
+
+
+def want_tensor(function: str, x: Any, name: str = "input", position: int = 1) -> Tensor:
+    """`x`, if it is a tensor. Raises TypeError in torch's words."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{function}(): argument '{name}' (position {position}) must be Tensor, not {type(x).__name__}"
+        )
+    return x
+
+
+def as_float(function: str, x: Any) -> Tensor:
+    """`x`, converted to the default dtype unless it is floating point already."""
+    t = want_tensor(function, x)
+    return t if t.dtype.is_floating_point else cast(t, defaults.dtype)
+
+
+def want_float(function: str, x: Any) -> Tensor:
+    """`x`, if it is floating point. Raises DTypeError."""
+    t = want_tensor(function, x)
+    if not t.dtype.is_floating_point:
+        raise blame(DTypeError(f'"{function}" is not implemented for {t.dtype}', hint="call .float() on it"))
+    return t
+
+
+def not_bool(function: str, *tensors: Tensor) -> None:
+    """Raises DTypeError for a bool tensor, which `function` does not take."""
+    for t in tensors:
+        if t.dtype is bool_:
+            raise blame(DTypeError(f'"{function}" is not implemented for {bool_}', hint="call .long() on it"))
+
+
+def axis_of(dim: int, rank: int) -> int:
+    """`dim` counted from the front. Raises AxisError."""
+    try:
+        return normalize_axis(operator.index(dim), rank)
+    except JitgradError as error:
+        raise blame(error) from None
+
+
+def axes_of(dim: Dims, rank: int) -> Shape:
+    """The axes `dim` names, sorted; None or an empty sequence means all. Raises AxisError."""
+    if dim is not None and not isinstance(dim, int):
+        dim = tuple(dim) if isinstance(dim, Iterable) else operator.index(dim)
+    try:
+        return normalize_axes(None if dim == () else dim, rank)
+    except JitgradError as error:
+        raise blame(error) from None
+
+
+def ints(function: str, name: str, values: Iterable[Any]) -> Shape:
+    """`values` as a tuple of ints. Raises TypeError in torch's words."""
+    try:
+        return tuple([operator.index(v) for v in values])
+    except TypeError:
+        values = tuple(values)
+        at, found = next((i, v) for i, v in enumerate(values) if not hasattr(v, "__index__"))
+        raise TypeError(
+            f"{function}(): argument '{name}' must be tuple of ints, but found element of type "
+            f"{type(found).__name__} at pos {at}"
+        ) from None
+
+
+def packed(function: str, name: str, args: tuple[Any, ...]) -> Shape:
+    """The ints of `f(2, 3)` or `f((2, 3))`."""
+    if len(args) == 1 and isinstance(args[0], Iterable) and not (isinstance(args[0], Tensor) and args[0].ndim == 0):
+        args = tuple(args[0])
+    return ints(function, name, args)
+
+
+def takes_ints(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Lets `f(input, (2, 3))` be called as `f(input, 2, 3)` and as `f(input, name=(2, 3))` too."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        label = function.__name__
+
+        @functools.wraps(function)
+        def wrapped(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+            want_tensor(label, input)
+            values = kwargs.pop(name, None)
+            return function(input, packed(label, name, args if values is None else (values, *args)), **kwargs)
+
+        return wrapped
+
+    return decorate
+
+
+def node_name(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives the node of what the function returns torch's name for the function (`MeanBackward0`), which
+    would otherwise be that of the last primitive it is composed of."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
+            node = result._node if isinstance(result, Tensor) else None
+            if isinstance(node, OpNode) and not any(isinstance(a, Tensor) and a._node is node for a in args):
+                node.__class__ = node_class(node.op_name, name)
+            return result
+
+        return wrapped
+
+    return decorate
+
+
+def category_dtype(dtype: DType | None) -> DType:
+    """`dtype`, or the default one."""
+    return dtype if dtype is not None else defaults.dtype

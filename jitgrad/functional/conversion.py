@@ -1,0 +1,248 @@
+"""From one dtype to another, to Python values and to NumPy.
+
+Imports: `arguments`, `creation`, `dispatch`, `tensors`, `ir.types`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import cast
+from ..ir.core import Value
+from ..ir.types import DType, dtype_of
+from ..state import state
+from ..tensors import Tensor, concrete, make
+from .creation import TYPED, check_device
+from .elementwise import clone
+
+
+def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """`to(dtype)`, `to(other)`, `to(device)`, `to(device, dtype)`, with `copy=False`: self itself if it is that."""
+    dtype, device = kwargs.pop("dtype", None), kwargs.pop("device", None)
+    copy, _ = kwargs.pop("copy", False), kwargs.pop("non_blocking", False)
+    if kwargs:
+        raise TypeError(f"to() received an invalid keyword argument: {next(iter(kwargs))}")
+    for arg in args:
+        if isinstance(arg, Tensor):
+            dtype = arg.dtype
+        elif isinstance(arg, bool):
+            copy = arg
+        elif isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda", "mps"):
+            device = arg
+        else:
+            dtype = arg
+    check_device(device)
+    target = self.dtype if dtype is None else dtype_of(dtype)
+    return clone(self) if copy and target is self.dtype else cast(self, target)
+
+
+def _to_dtype(name: str, code: str) -> Callable[[Tensor], Tensor]:
+    dtype = dtype_of(code)
+
+    def convert(self: Tensor) -> Tensor:
+        return cast(self, dtype)
+
+    convert.__name__ = convert.__qualname__ = name
+    convert.__doc__ = f"The tensor as {dtype.name}; itself if it is that. Floats to integers truncate."
+    return convert
+
+
+CASTS: dict[str, Callable[[Tensor], Tensor]] = {
+    name: _to_dtype(name, code)
+    for name, code in (
+        ("float", "f32"), ("double", "f64"), ("long", "i64"), ("int", "i32"), ("short", "i16"), ("char", "i8"),
+        ("byte", "u8"), ("bool", "bool"),
+    )
+}
+
+
+def type_(self: Tensor, dtype: Any = None) -> Any:
+    """The name of the tensor's type ("jitgrad.FloatTensor"); with a dtype or such a name, a conversion."""
+    if dtype is None:
+        name = next(n for n, t in TYPED.items() if t.dtype is self.dtype)
+        return f"jitgrad.{name}"
+    return cast(self, _named(dtype))
+
+
+def _named(spec: Any) -> DType:
+    if isinstance(spec, str) and spec.rpartition(".")[2] in TYPED:
+        return TYPED[spec.rpartition(".")[2]].dtype
+    return dtype_of(getattr(spec, "dtype", spec) if spec in TYPED.values() else spec)
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor in the dtype of other."""
+    return cast(self, other.dtype)
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the dtype is floating point."""
+    return input.dtype.is_floating_point
+
+
+def is_complex(input: Tensor) -> bool:
+    """False: there are no complex dtypes."""
+    return False
+
+
+def is_signed(self: Tensor) -> bool:
+    """Whether the dtype has negative values."""
+    return self.dtype.kind in ("int", "float")
+
+
+def cpu(self: Tensor) -> Tensor:
+    """The tensor itself: it is in the CPU's memory."""
+    return self
+
+
+# -- leaving the graph
+
+
+def detach(input: Tensor) -> Tensor:
+    """The same memory, outside the graph. Writes to either are seen in both, and count for backward."""
+    if state.recording is not None:
+        return state.recording.alias(input)
+    t = make(input._array, input._storage)
+    t._view = input._view
+    return t
+
+
+def data_of(self: Tensor) -> Tensor:
+    """`x.data`: the same memory, outside the graph, with writes that backward does not notice."""
+    if state.recording is not None:
+        return state.recording.alias(self)
+    return make(self._array)
+
+
+# -- leaving jitgrad
+
+
+def item(self: Tensor) -> Any:
+    """The value of a tensor of one element, as a Python number. Raises RuntimeError for another size."""
+    array = concrete(self, "item()")
+    if array.size != 1:
+        raise RuntimeError(f"a Tensor with {array.size} elements cannot be converted to Scalar")
+    return array.item()
+
+
+def tolist(self: Tensor) -> Any:
+    """The values as nested lists, or a number for a 0-d tensor."""
+    return concrete(self, "tolist()").tolist()
+
+
+def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
+    """The array whose memory the tensor has: a write to either is seen in both.
+
+    Raises RuntimeError for a tensor that requires grad, unless `force`.
+    """
+    if self._requires_grad and not force:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    return concrete(self, "numpy()")
+
+
+def to_array(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray:
+    """What `numpy.asarray(x)` gets."""
+    array = numpy(self)
+    if dtype is not None and array.dtype != dtype:
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+# -- Python's own conversions
+
+
+def truth_value(self: Tensor) -> bool:
+    """`bool(x)`, for a tensor of one element."""
+    array = concrete(self, "bool()")
+    if array.size != 1:
+        raise RuntimeError(
+            "Boolean value of Tensor with no values is ambiguous" if array.size == 0 else
+            "Boolean value of Tensor with more than one value is ambiguous"
+        )
+    return array.item() != 0
+
+
+def float_value(self: Tensor) -> float:
+    """`float(x)`, for a tensor of one element."""
+    return float(_scalar(self, "float()"))
+
+
+def int_value(self: Tensor) -> int:
+    """`int(x)`, for a tensor of one element."""
+    return int(_scalar(self, "int()"))
+
+
+def index_value(self: Tensor) -> int:
+    """`operator.index(x)`, for an integer tensor of one element."""
+    if not (self.dtype.is_integer or self.dtype.kind == "bool") or self.type_.size != 1:
+        raise TypeError("only integer tensors of a single element can be converted to an index")
+    return int(_scalar(self, "an index"))
+
+
+def _scalar(self: Tensor, what: str) -> Any:
+    array = concrete(self, what)
+    if array.size != 1:
+        raise RuntimeError(f"a Tensor with {array.size} elements cannot be converted to Scalar")
+    return array.item()
+
+
+def length(self: Tensor) -> int:
+    """`len(x)`: the size of the first axis."""
+    if not self.ndim:
+        raise TypeError("len() of a 0-d tensor")
+    return self.shape[0]
+
+
+def iterate(self: Tensor) -> Any:
+    """`iter(x)`: the views x[0], x[1], ..."""
+    from .shaping import unbind
+
+    if not self.ndim:
+        raise TypeError("iteration over a 0-d tensor")
+    return iter(unbind(self, 0))
+
+
+def contains(self: Tensor, element: Any) -> bool:
+    """`element in x`: whether any element equals it."""
+    from .elementwise import eq
+    from .reductions import any
+
+    return truth_value(any(eq(self, element)))
+
+
+def format_value(self: Tensor, spec: str) -> str:
+    """`format(x, spec)`: of a 0-d tensor its number's."""
+    if not self.ndim and not isinstance(self._array, Value) and state.recording is None:
+        return format(item(self), spec)
+    return object.__format__(self, spec)
+
+
+def deepcopy(self: Tensor, memo: Any) -> Tensor:
+    """A copy of a leaf, with its flags and gradient. Raises RuntimeError for other tensors."""
+    if self._node is not None:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+        )
+    if id(self) not in memo:
+        t = memo[id(self)] = make(concrete(self, "deepcopy()").copy())
+        t._requires_grad = self._requires_grad
+        if self._grad is not None:
+            t._grad = deepcopy(self._grad, memo)
+    return memo[id(self)]
+
+
+def reduce(self: Tensor) -> Any:
+    """For pickle: the array and whether it requires grad."""
+    if self._node is not None:
+        raise RuntimeError("only leaves can be pickled: detach() the tensor first")
+    return restored, (concrete(self, "pickle"), self._requires_grad)
+
+
+def restored(array: np.ndarray, requires_grad: Any) -> Tensor:
+    """The tensor that `reduce` took apart."""
+    t = make(array)
+    t._requires_grad = requires_grad
+    return t

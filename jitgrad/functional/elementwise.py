@@ -1,0 +1,546 @@
+"""Elementwise functions: arithmetic, transcendental functions, comparison, logic, selection.
+
+Operands are brought to a common dtype and shape by torch's rules (`dispatch.operands`).
+Imports: `arguments`, `dispatch`, `tensors`, `ir.types`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..dispatch import Number, apply, blame, cast, common_shape, expand_to, lift, operands, result_dtype
+from ..errors import DTypeError
+from ..ir.types import bool_
+from ..state import defaults
+from ..tensors import Tensor
+from .arguments import as_float, node_name, not_bool, want_float, want_tensor
+from .creation import filled
+
+@node_name("Clone")
+def clone(input: Tensor) -> Tensor:
+    """A copy in memory of its own, in the graph."""
+    return apply("cast", want_tensor("clone", input), dtype=input.dtype)
+
+
+# -- unary, floating point
+
+
+def _float_function(op: str, doc: str, name: str = "") -> Callable[[Tensor], Tensor]:
+    name = name or op
+
+    def function(input: Tensor) -> Tensor:
+        return apply(op, as_float(name, input))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{doc}, elementwise. An integer tensor is converted to the default dtype."
+    return function
+
+
+exp = _float_function("exp", "e to the power of input")
+expm1 = _float_function("expm1", "exp(input) - 1, exact near 0")
+log = _float_function("log", "The natural logarithm")
+log1p = _float_function("log1p", "log(1 + input), exact near 0")
+sqrt = _float_function("sqrt", "The square root")
+sin = _float_function("sin", "The sine of radians")
+cos = _float_function("cos", "The cosine of radians")
+tan = _float_function("tan", "The tangent of radians")
+asin = _float_function("asin", "The inverse sine, in radians")
+acos = _float_function("acos", "The inverse cosine, in radians")
+atan = _float_function("atan", "The inverse tangent, in radians")
+sinh = _float_function("sinh", "The hyperbolic sine")
+cosh = _float_function("cosh", "The hyperbolic cosine")
+tanh = _float_function("tanh", "The hyperbolic tangent")
+asinh = _float_function("asinh", "The inverse hyperbolic sine")
+acosh = _float_function("acosh", "The inverse hyperbolic cosine")
+atanh = _float_function("atanh", "The inverse hyperbolic tangent")
+sigmoid = _float_function("sigmoid", "1 / (1 + exp(-input))")
+erf = _float_function("erf", "The error function")
+lgamma = _float_function("lgamma", "log of the absolute value of the gamma function")
+digamma = _float_function("digamma", "The derivative of lgamma")
+
+
+def polygamma(n: int, input: Tensor) -> Tensor:
+    """The n-th derivative of digamma, elementwise. Raises RuntimeError for n < 0."""
+    if n < 0:
+        raise RuntimeError(f"polygamma(n, x) does not support negative n (got {n})")
+    x = as_float("polygamma", input)
+    return apply("digamma", x) if n == 0 else apply("polygamma", x, n=n)
+
+
+@node_name("Rsqrt")
+def rsqrt(input: Tensor) -> Tensor:
+    """1 / sqrt(input), elementwise."""
+    root = apply("sqrt", as_float("rsqrt", input))
+    return apply("div", lift(1, root.dtype, tuple(root.shape)), root)
+
+
+@node_name("Reciprocal")
+def reciprocal(input: Tensor) -> Tensor:
+    """1 / input, elementwise."""
+    x = as_float("reciprocal", input)
+    return apply("div", lift(1, x.dtype, tuple(x.shape)), x)
+
+
+@node_name("Exp2")
+def exp2(input: Tensor) -> Tensor:
+    """2 to the power of input, elementwise."""
+    x = as_float("exp2", input)
+    return apply("pow", lift(2, x.dtype, tuple(x.shape)), x)
+
+
+def _logarithm(name: str, base: float) -> Callable[[Tensor], Tensor]:
+    @node_name(name.capitalize())
+    def function(input: Tensor) -> Tensor:
+        y = apply("log", as_float(name, input))
+        return apply("div", y, lift(math.log(base), y.dtype, tuple(y.shape)))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"The logarithm to base {base:g}, elementwise."
+    return function
+
+
+log2 = _logarithm("log2", 2.0)
+log10 = _logarithm("log10", 10.0)
+
+
+# -- unary, any number
+
+
+def _rounding(op: str, doc: str) -> Callable[[Tensor], Tensor]:
+    def function(input: Tensor) -> Tensor:
+        not_bool(op, want_tensor(op, input))
+        return apply(op, input) if input.dtype.is_floating_point else clone(input)
+
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = f"{doc}, elementwise; integers stay as they are."
+    return function
+
+
+floor = _rounding("floor", "The largest integer not above input")
+ceil = _rounding("ceil", "The smallest integer not below input")
+trunc = _rounding("trunc", "Input without its fraction")
+fix = trunc
+
+
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """To the nearest integer, halves to even; with `decimals`, to that many places."""
+    not_bool("round", want_tensor("round", input))
+    if not input.dtype.is_floating_point:
+        return clone(input)
+    if decimals == 0:
+        return apply("round", input)
+    scale = lift(10.0 ** abs(decimals), input.dtype, tuple(input.shape))
+    out, back = ("mul", "div") if decimals > 0 else ("div", "mul")
+    return apply(back, apply("round", apply(out, input, scale)), scale)
+
+
+@node_name("Frac")
+def frac(input: Tensor) -> Tensor:
+    """The fraction of input, with its sign."""
+    x = want_float("frac", input)
+    return apply("sub", x, apply("trunc", x))
+
+
+def neg(input: Tensor) -> Tensor:
+    """-input."""
+    if want_tensor("neg", input).dtype is bool_:
+        raise blame(DTypeError(
+            "Negation, the `-` operator, on a bool tensor is not supported.",
+            hint="to invert a mask, use the `~` or `logical_not()` operator",
+        ))
+    return apply("neg", input)
+
+
+negative = neg
+
+
+def abs(input: Tensor) -> Tensor:
+    """The absolute value; its derivative at 0 is 0."""
+    not_bool("abs", want_tensor("abs", input))
+    return apply("abs", input)
+
+
+absolute = abs
+
+
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1 as input is negative, zero or positive; nan stays nan."""
+    return clone(input) if want_tensor("sign", input).dtype is bool_ else apply("sign", input)
+
+
+@node_name("Square")
+def square(input: Tensor) -> Tensor:
+    """input * input."""
+    return mul(input, input)
+
+
+# -- arithmetic
+
+
+def _scaled(function: str, other: Any, alpha: Any) -> Any:
+    if alpha == 1 and not isinstance(alpha, Tensor):
+        return other
+    if isinstance(alpha, float) and isinstance(other, Tensor) and not other.dtype.is_floating_point:
+        raise RuntimeError(f"{function}: for integral input tensors, argument alpha must not be a floating point number.")
+    return mul(other, alpha)
+
+
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """input + alpha * other; of bools, logical or."""
+    x, y = operands(input, _scaled("add", other, alpha))
+    return apply("bitwise_or" if x.dtype is bool_ else "add", x, y)
+
+
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """input - alpha * other. Raises DTypeError if either is bool."""
+    x, y = operands(input, _scaled("sub", other, alpha))
+    if bool_ in (x.dtype, getattr(input, "dtype", None), getattr(other, "dtype", None)):
+        raise blame(DTypeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported.",
+            hint="to invert a mask, use the `~` or `logical_not()` operator",
+        ))
+    return apply("sub", x, y)
+
+
+def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """other - alpha * input."""
+    return sub(other, input, alpha=alpha)
+
+
+def mul(input: Any, other: Any) -> Tensor:
+    """input * other; of bools, logical and."""
+    x, y = operands(input, other)
+    return apply("bitwise_and" if x.dtype is bool_ else "mul", x, y)
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """input / other, floating point also of integers; rounding_mode "floor" or "trunc" keeps the dtype.
+
+    Raises DivisionByZero for a rounded integer division by 0.
+    """
+    if rounding_mode is None:
+        dtype = result_dtype(input, other)
+        return apply("div", *operands(input, other, dtype=dtype if dtype.is_floating_point else defaults.dtype))
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode != "trunc":
+        raise RuntimeError(
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+        )
+    x, y = operands(input, other)
+    not_bool("div", x)
+    if x.dtype.is_floating_point:
+        return apply("trunc", apply("div", x, y))
+    return apply("floor_divide", apply("sub", x, apply("fmod", x, y)), y)
+
+
+def _divided(op: str, doc: str) -> Callable[[Any, Any], Tensor]:
+    def function(input: Any, other: Any) -> Tensor:
+        x, y = operands(input, other)
+        not_bool(op, x)
+        return apply(op, x, y)
+
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = f"{doc}. Raises DivisionByZero for an integer divided by 0."
+    return function
+
+
+floor_divide = _divided("floor_divide", "floor(input / other), elementwise")
+remainder = _divided("remainder", "input modulo other with the sign of other, elementwise")
+fmod = _divided("fmod", "input modulo other with the sign of input, elementwise")
+
+
+def pow(input: Any, exponent: Any) -> Tensor:
+    """input to the power of exponent, elementwise. Raises RuntimeError for integers to a negative number."""
+    x, y = operands(input, exponent)
+    not_bool("pow", x)
+    if isinstance(exponent, int) and exponent < 0 and not x.dtype.is_floating_point:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    return apply("pow", x, y)
+
+
+def _binary_float(op: str, doc: str) -> Callable[[Any, Any], Tensor]:
+    def function(input: Any, other: Any) -> Tensor:
+        dtype = result_dtype(input, other)
+        return apply(op, *operands(input, other, dtype=dtype if dtype.is_floating_point else defaults.dtype))
+
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = doc
+    return function
+
+
+atan2 = _binary_float("atan2", "The angle of the point (other, input): atan(input / other) in the right quadrant.")
+
+
+def _extremum(op: str, bool_op: str, doc: str) -> Callable[[Any, Any], Tensor]:
+    def function(input: Any, other: Any) -> Tensor:
+        x, y = operands(input, other)
+        return apply(bool_op if x.dtype is bool_ else op, x, y)
+
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = doc
+    return function
+
+
+maximum = _extremum("maximum", "bitwise_or", "The larger, elementwise; nan wins; a tie shares the gradient.")
+minimum = _extremum("minimum", "bitwise_and", "The smaller, elementwise; nan wins; a tie shares the gradient.")
+
+
+def lerp(input: Tensor, end: Any, weight: Any) -> Tensor:
+    """input + weight * (end - input), computed from the nearer end so that both ends are exact."""
+    if isinstance(weight, Number):
+        near = math.fabs(weight) < 0.5
+        difference = sub(end, input)
+        return add(input, mul(difference, weight)) if near else sub(end, mul(difference, 1 - weight))
+    difference = sub(end, input)
+    from_start = add(input, mul(difference, weight))
+    from_end = sub(end, mul(difference, sub(1, weight)))
+    return where(lt(abs(weight), 0.5), from_start, from_end)
+
+
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 * tensor2."""
+    return add(input, mul(tensor1, tensor2), alpha=value)
+
+
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 / tensor2."""
+    return add(input, div(tensor1, tensor2), alpha=value)
+
+
+# -- comparison
+
+
+def _comparison(op: str, sign: str) -> Callable[[Any, Any], Tensor]:
+    def function(input: Any, other: Any) -> Tensor:
+        return apply(op, *operands(input, other))
+
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = f"Whether input {sign} other, elementwise."
+    return function
+
+
+eq = _comparison("eq", "==")
+ne = _comparison("ne", "!=")
+lt = _comparison("lt", "<")
+le = _comparison("le", "<=")
+gt = _comparison("gt", ">")
+ge = _comparison("ge", ">=")
+not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
+
+
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """Whether |input - other| <= atol + rtol * |other|, elementwise; equal infinities are close."""
+    if want_tensor("isclose", input).dtype is not want_tensor("isclose", other, "other", 2).dtype:
+        raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
+    same = eq(input, other)
+    if equal_nan and input.dtype.is_floating_point:
+        same = logical_or(same, logical_and(isnan(input), isnan(other)))
+    if rtol == 0 and atol == 0:
+        return same
+    if not input.dtype.is_floating_point:
+        input, other = cast(input, defaults.dtype), cast(other, defaults.dtype)
+    difference = abs(sub(input, other))
+    near = le(difference, add(mul(abs(other), rtol), atol))
+    return logical_or(same, logical_and(isfinite(difference), near))
+
+
+def isnan(input: Tensor) -> Tensor:
+    """Whether each element is nan."""
+    return _test("isnan", input)
+
+
+def isinf(input: Tensor) -> Tensor:
+    """Whether each element is infinite."""
+    return _test("isinf", input)
+
+
+def isfinite(input: Tensor) -> Tensor:
+    """Whether each element is neither nan nor infinite."""
+    if not want_tensor("isfinite", input).dtype.is_floating_point:
+        return filled(True, bool_, tuple(input.shape))
+    return apply("bitwise_not", apply("bitwise_or", apply("isnan", input), apply("isinf", input)))
+
+
+def _test(op: str, input: Tensor) -> Tensor:
+    if not want_tensor(op, input).dtype.is_floating_point:
+        return filled(False, bool_, tuple(input.shape))
+    return apply(op, input)
+
+
+# -- logic
+
+
+def truth(input: Any) -> Tensor:
+    """`input` as bool: whether each element is not 0."""
+    t = input if isinstance(input, Tensor) else lift(bool(input), bool_)
+    return t if t.dtype is bool_ else apply("ne", t, lift(0, t.dtype, tuple(t.shape)))
+
+
+def logical_not(input: Tensor) -> Tensor:
+    """Whether each element is 0."""
+    return apply("bitwise_not", truth(want_tensor("logical_not", input)))
+
+
+def logical_and(input: Tensor, other: Tensor) -> Tensor:
+    """Whether both are not 0, elementwise."""
+    return apply("bitwise_and", *operands(truth(input), truth(other)))
+
+
+def logical_or(input: Tensor, other: Tensor) -> Tensor:
+    """Whether one or both are not 0, elementwise."""
+    return apply("bitwise_or", *operands(truth(input), truth(other)))
+
+
+def logical_xor(input: Tensor, other: Tensor) -> Tensor:
+    """Whether exactly one is not 0, elementwise."""
+    return apply("bitwise_xor", *operands(truth(input), truth(other)))
+
+
+def _bitwise(op: str, doc: str) -> Callable[[Any, Any], Tensor]:
+    def function(input: Any, other: Any) -> Tensor:
+        x, y = operands(input, other)
+        if x.dtype.is_floating_point or (op.startswith("shift") and x.dtype is bool_):
+            raise blame(DTypeError(f'"{op}" is not implemented for {x.dtype}', hint="it works on the bits of integers"))
+        return apply(op, x, y)
+
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = doc
+    return function
+
+
+bitwise_and = _bitwise("bitwise_and", "The bits set in both; of bools, logical and.")
+bitwise_or = _bitwise("bitwise_or", "The bits set in one or both; of bools, logical or.")
+bitwise_xor = _bitwise("bitwise_xor", "The bits set in exactly one; of bools, logical xor.")
+bitwise_left_shift = _bitwise("shift_left", "input shifted left by other bits.")
+bitwise_right_shift = _bitwise("shift_right", "input shifted right by other bits, its sign kept.")
+
+
+def bitwise_not(input: Tensor) -> Tensor:
+    """Every bit flipped; of bools, logical not. Raises DTypeError for floating point."""
+    if want_tensor("bitwise_not", input).dtype.is_floating_point:
+        raise blame(DTypeError(f'"bitwise_not" is not implemented for {input.dtype}', hint="it works on the bits of integers"))
+    return apply("bitwise_not", input)
+
+
+# -- selection
+
+
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """input where condition, else other. `where(condition)` alone gives the positions, as `nonzero` does.
+
+    Raises DTypeError unless condition is bool.
+    """
+    if input is None and other is None:
+        from .indexing import nonzero
+
+        return nonzero(condition, as_tuple=True)
+    if want_tensor("where", condition).dtype is not bool_:
+        raise blame(DTypeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}",
+            hint="compare it: condition != 0",
+        ))
+    x, y = operands(input, other)
+    if condition.shape == x.shape:
+        return apply("select", condition, x, y)
+    shape = common_shape(condition, x)
+    return apply("select", expand_to(condition, shape), expand_to(x, shape), expand_to(y, shape))
+
+
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """input, with `value` where mask holds; the dtype of input stays."""
+    want_tensor("masked_fill", input)
+    if want_tensor("masked_fill", mask, "mask", 2).dtype is not bool_:
+        raise blame(DTypeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}"))
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(
+                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.ndim} dimension(s)."
+            )
+        value = cast(value, input.dtype)
+    else:
+        value = lift(value, input.dtype)
+    return where(mask, value, input)
+
+
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """input, limited to [min, max], numbers or tensors; at a limit the gradient goes to input."""
+    if min is None and max is None:
+        raise RuntimeError("clamp: At least one of 'min' or 'max' must not be None")
+    x = want_tensor("clamp", input)
+    dtype = result_dtype(*[v for v in (x, min, max) if v is not None])
+    not_bool("clamp", cast(x, dtype))
+    if min is not None:
+        x = _limit("lt", x, min, dtype)
+    return x if max is None else _limit("gt", x, max, dtype)
+
+
+@node_name("Clamp")
+def _limit(beyond: str, input: Tensor, limit: Any, dtype: Any) -> Tensor:
+    """`limit` where input lies beyond it or limit is nan, else input."""
+    x, y = operands(input, limit, dtype=dtype)
+    outside = apply(beyond, x, y)
+    if dtype.is_floating_point and (isinstance(limit, Tensor) or limit != limit):
+        outside = apply("bitwise_or", outside, apply("isnan", y))
+    return apply("select", outside, y, x)
+
+
+clip = clamp
+
+
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """input, or min where that is larger."""
+    return clamp(input, min=min)
+
+
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """input, or max where that is smaller."""
+    return clamp(input, max=max)
+
+
+def nan_to_num(
+    input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
+    """input, with nan replaced by `nan` (0) and infinities by posinf, neginf (the dtype's limits)."""
+    import numpy as np
+
+    if not want_tensor("nan_to_num", input).dtype.is_floating_point:
+        return clone(input)
+    limits = np.finfo(input.dtype.numpy)
+    high = float(limits.max) if posinf is None else posinf
+    low = float(limits.min) if neginf is None else neginf
+    x = where(isnan(input), 0.0 if nan is None else nan, input)
+    x = where(eq(input, math.inf), high, x)
+    return where(eq(input, -math.inf), low, x)
+
+
+# -- activations
+
+
+@node_name("Relu")
+def relu(input: Tensor) -> Tensor:
+    """input, or 0 where it is negative; the derivative at 0 is 0."""
+    x = want_tensor("relu", input)
+    not_bool("relu", x)
+    zero = lift(0, x.dtype, tuple(x.shape))
+    return apply("select", apply("le", x, zero), zero, x)
+
+
+@node_name("Softplus")
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * input)) / beta; input itself where beta * input is above threshold."""
+    x = want_float("softplus", input)
+    scaled = mul(x, beta)
+    linear = gt(scaled, threshold)
+    # The masked value keeps exp finite where it is not used, so that no gradient is 0 times infinity.
+    inner = where(linear, 0.0, scaled)
+    return where(linear, x, div(log1p(exp(inner)), beta))
+
+
+# -- other names
+
+subtract, multiply, divide, true_divide = sub, mul, div, div
+arcsin, arccos, arctan, arcsinh, arccosh, arctanh, arctan2 = asin, acos, atan, asinh, acosh, atanh, atan2

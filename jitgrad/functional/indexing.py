@@ -1,0 +1,483 @@
+"""Reading and writing at positions: `x[...]` with NumPy's rules, gather, scatter and their relatives.
+
+Basic indexing (ints, slices, None, ...) gives views. Advanced indexing (tensors, lists, bool masks) becomes
+one `gather` over the indexed axes, made one axis. Negative indices count from the end; an index outside is
+an IndexError, which compiled code raises too. The size of what a bool mask selects depends on values, so a
+mask as an index is refused inside a recording.
+Imports: `arguments`, `creation`, `elementwise`, `shaping`, `dispatch`, `tensors`, `ir.types`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..dispatch import apply, blame, cast, common_shape, expand_to, lift
+from ..errors import BoundsError, DTypeError, ShapeError
+from ..ir.types import Shape, bool_, contiguous_strides, i64, u8
+from ..state import state
+from ..tensors import Tensor, concrete, make, shape_of
+from .arguments import axis_of, node_name, want_tensor
+from .creation import tensor
+from .elementwise import clone, mul
+from .shaping import reshape
+
+# -- positions
+
+
+def checked_index(function: str, index: Tensor, size: int, axis: int) -> Tensor:
+    """`index` as int64, negative ones counted from the end. Raises DTypeError, and BoundsError where the
+    values are known; compiled code checks when it runs."""
+    if not index.dtype.is_integer:
+        raise blame(DTypeError(f"{function}: tensors used as indices must be long, int, byte or bool tensors, got {index.dtype}"))
+    if state.recording is None:
+        values = index._array
+        if values.size:
+            low, high = int(values.min()), int(values.max())
+            if low < -size or high >= size:
+                bad = low if low < -size else high
+                raise blame(BoundsError(f"index {bad} is out of bounds for dimension {axis} with size {size}"))
+            if low >= 0:
+                return cast(index, i64)
+    at = cast(index, i64)
+    if index.dtype is u8:
+        return at
+    shape = shape_of(at)
+    negative = apply("lt", at, lift(0, i64, shape))
+    return apply("select", negative, apply("add", at, lift(size, i64, shape)), at)
+
+
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """The positions of the elements that are not 0: one row each, or one tensor an axis (as_tuple).
+
+    How many there are depends on the values, so not inside a traced function.
+    """
+    found = np.nonzero(np.atleast_1d(concrete(want_tensor("nonzero", input), "nonzero()")))
+    if as_tuple:
+        return tuple(make(f.astype(np.int64)) for f in found)
+    if not input.ndim:
+        return make(np.zeros((len(found[0]), 0), np.int64))
+    return make(np.stack(found, axis=1).astype(np.int64))
+
+
+argwhere = nonzero
+
+
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements of input where mask holds, as a vector; eager only, for its size depends on values."""
+    if want_tensor("masked_select", mask, "mask", 2).dtype is not bool_:
+        raise blame(DTypeError("masked_select: expected BoolTensor for mask"))
+    shape = common_shape(input, mask)
+    return getitem(expand_to(input, shape), expand_to(mask, shape))
+
+
+# -- x[...]
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """An index, taken apart: a basic part that gives `view`, then index tensors by axis of that view."""
+
+    view: Tensor
+    advanced: tuple[tuple[int, Tensor], ...]
+
+
+def _as_index(item: Any) -> Any:
+    """Lists and arrays as tensors, numpy ints as ints."""
+    if isinstance(item, (list, np.ndarray)):
+        made = tensor(item)
+        return cast(made, i64) if made.type_.size == 0 and made.dtype is not bool_ else made
+    if isinstance(item, np.bool_):
+        return bool(item)
+    if isinstance(item, range):
+        return tensor(list(item), i64)
+    return item
+
+
+def _items(index: Any) -> list[Any]:
+    if isinstance(index, tuple):
+        return [_as_index(i) for i in index]
+    return [_as_index(index)]
+
+
+def _axes_used(item: Any) -> int:
+    """How many axes of the tensor an item of the index takes."""
+    if item is None or isinstance(item, bool):
+        return 0
+    if isinstance(item, Tensor) and item.dtype is bool_:
+        return item.ndim
+    return 1
+
+
+def _bounds(s: slice, n: int) -> tuple[int, int, int]:
+    """start, limit and step of a slice of an axis of size n."""
+    step = 1 if s.step is None else operator.index(s.step)
+    if step <= 0:
+        raise ValueError("step must be greater than zero (flip the tensor to read it backwards)")
+    start, stop, _ = slice(
+        None if s.start is None else operator.index(s.start), None if s.stop is None else operator.index(s.stop), step
+    ).indices(n)
+    return start, max(start, stop), step
+
+
+def _parse(x: Tensor, index: Any) -> _Parsed:
+    items = _items(index)
+    dots = [i for i, item in enumerate(items) if item is Ellipsis]
+    if len(dots) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    shape = shape_of(x)
+    used = sum(_axes_used(item) for item in items if item is not Ellipsis)
+    if used > len(shape):
+        raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
+    fill = [slice(None)] * (len(shape) - used)
+    at = dots[0] if dots else len(items)
+    items[at : at + 1 if dots else at] = fill
+
+    start, limit, step = [0] * len(shape), list(shape), [1] * len(shape)
+    result: list[int] = []  # the shape after slicing, int axes dropped, None axes added
+    advanced: list[tuple[int, Tensor]] = []
+    axis = 0
+    for item in items:
+        if item is None:
+            result.append(1)
+        elif isinstance(item, bool):
+            advanced.append((len(result), _found(tensor(item))[0]))
+            result.append(1)
+        elif isinstance(item, slice):
+            start[axis], limit[axis], step[axis] = _bounds(item, shape[axis])
+            result.append(-((start[axis] - limit[axis]) // step[axis]))
+            axis += 1
+        elif isinstance(item, Tensor) and (item.ndim or item.dtype is bool_ or state.recording is not None):
+            if item.dtype is bool_:
+                for k, (found, n) in enumerate(zip(_found(item), item.shape or (1,), strict=True)):
+                    if item.ndim and n != shape[axis + k]:
+                        raise IndexError(
+                            f"The shape of the mask {list(item.shape)} at index {k} does not match the shape of the "
+                            f"indexed tensor {list(shape)} at index {axis + k}"
+                        )
+                    advanced.append((len(result), found))
+                    result.append(shape[axis + k] if item.ndim else 1)
+                axis += item.ndim
+            else:
+                advanced.append((len(result), checked_index("index", item, shape[axis], axis)))
+                result.append(shape[axis])
+                axis += 1
+        else:
+            try:
+                i = operator.index(item)
+            except TypeError:
+                raise IndexError(
+                    "only integers, slices (`:`), ellipsis (`...`), None and long, byte or bool tensors are valid "
+                    f"indices (got {type(item).__name__})"
+                ) from None
+            n = shape[axis]
+            if not -n <= i < n:
+                raise IndexError(f"index {i} is out of bounds for dimension {axis} with size {n}")
+            start[axis], limit[axis] = i % n, i % n + 1
+            axis += 1
+    view = x
+    if start != [0] * len(shape) or limit != list(shape) or step != [1] * len(shape):
+        view = apply("slice", x, start=tuple(start), limit=tuple(limit), step=tuple(step))
+    if tuple(result) != shape_of(view):
+        only_ints = all(isinstance(i, (int, np.integer)) or i == slice(None) for i in items)
+        view = node_name("Select" if only_ints else "Slice")(apply)("reshape", view, shape=tuple(result))
+    elif view is x and not advanced:
+        view = apply("broadcast", x, shape=shape, dims=tuple(range(len(shape))))
+        view = node_name("Alias")(_same)(view)
+    return _Parsed(view, tuple(advanced))
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _found(mask: Tensor) -> tuple[Tensor, ...]:
+    """The positions where a mask holds, a tensor for each of its axes."""
+    array = concrete(mask, "a bool mask as an index (its result's size)")
+    return tuple(make(f.astype(np.int64)) for f in np.nonzero(np.atleast_1d(array)))
+
+
+@dataclass(frozen=True)
+class _Gather:
+    """An advanced index as one gather: permute by `perm`, make the `count` axes from `axis` one, gather."""
+
+    perm: Shape
+    axis: int
+    count: int
+    flat: Tensor
+
+
+def _planned(parsed: _Parsed) -> _Gather:
+    """Raises IndexError where index tensors do not broadcast together."""
+    shape = shape_of(parsed.view)
+    axes = [a for a, _ in parsed.advanced]
+    try:
+        common = common_shape(*[t for _, t in parsed.advanced])
+    except ShapeError:
+        shapes = ", ".join(str(list(t.shape)) for _, t in parsed.advanced)
+        raise IndexError(
+            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
+        ) from None
+    together = axes == list(range(axes[0], axes[0] + len(axes)))
+    rest = [i for i in range(len(shape)) if i not in axes]
+    first = axes[0] if together else 0  # as in NumPy: indices apart from each other put their axes in front
+    perm = (*rest[:first], *axes, *rest[first:])
+    sizes = [shape[a] for a in axes]
+    flat, outside = None, None
+    for (_, index), n, stride in zip(parsed.advanced, sizes, contiguous_strides(sizes), strict=True):
+        index = expand_to(index, common)
+        if len(axes) > 1:
+            # Made one axis, an index too large for its own could hit another row: send it out of bounds instead.
+            wrong = apply("bitwise_or", apply("lt", index, lift(0, i64, common)), apply("ge", index, lift(n, i64, common)))
+            outside = wrong if outside is None else apply("bitwise_or", outside, wrong)
+            index = apply("mul", index, lift(stride, i64, common))
+        flat = index if flat is None else apply("add", flat, index)
+    if outside is not None and state.recording is not None:
+        flat = apply("select", outside, lift(-1, i64, common), flat)
+    assert flat is not None
+    return _Gather(perm, first, len(axes), flat)
+
+
+def _merged(x: Tensor, plan: _Gather) -> Tensor:
+    """`x` permuted, its indexed axes made one."""
+    if plan.perm != tuple(range(x.ndim)):
+        x = apply("permute", x, perm=plan.perm)
+    shape = shape_of(x)
+    if plan.count == 1:
+        return x
+    end = plan.axis + plan.count
+    return apply("reshape", x, shape=(*shape[: plan.axis], math.prod(shape[plan.axis : end]), *shape[end:]))
+
+
+def getitem(input: Tensor, index: Any) -> Tensor:
+    """`input[index]`. Raises IndexError."""
+    parsed = _parse(input, index)
+    if not parsed.advanced:
+        return parsed.view
+    plan = _planned(parsed)
+    return apply("gather", _merged(parsed.view, plan), plan.flat, axis=plan.axis, batch=0)
+
+
+def set_item(input: Tensor, index: Any, value: Any) -> Tensor:
+    """A copy of `input` with `value`, broadcast, at `input[index]`: what `input[index] = value` would leave."""
+    shape = shape_of(input)
+    size = math.prod(shape)
+    positions = apply("reshape", apply("iota", axis=0, dtype=i64, shape=(size,)), shape=shape)
+    flat = getitem(positions, index)
+    where_to = apply("reshape", flat, shape=(flat.type_.size,))
+    update = value if isinstance(value, Tensor) else lift(value, input.dtype)
+    update = _fitting(cast(update, input.dtype), shape_of(flat))
+    out = apply(
+        "scatter", apply("reshape", input, shape=(size,)), where_to,
+        apply("reshape", update, shape=(flat.type_.size,)), axis=0, batch=0,
+    )
+    return apply("reshape", out, shape=shape)
+
+
+def _fitting(value: Tensor, shape: Shape) -> Tensor:
+    """`value` broadcast to the indexed shape; axes of size 1 in front are dropped."""
+    own = shape_of(value)
+    while len(own) > len(shape) and own[0] == 1:
+        own = own[1:]
+    value = value if own == shape_of(value) else apply("reshape", value, shape=own)
+    try:
+        if common_shape(value, lift(0, value.dtype, shape)) == shape:
+            return expand_to(value, shape)
+    except ShapeError:
+        pass
+    raise blame(ShapeError(
+        f"shape mismatch: value tensor of shape {list(own)} cannot be broadcast to indexing result of shape {list(shape)}"
+    ))
+
+
+# -- along an axis
+
+
+def _vector_index(function: str, index: Any, size: int, axis: int) -> Tensor:
+    t = want_tensor(function, index, "index", 3)
+    if t.ndim > 1:
+        raise IndexError(f"{function}(): Index is supposed to be a vector, but got dim: {t.ndim}")
+    return checked_index(function, reshape(t, (-1,)) if t.ndim == 0 else t, size, axis)
+
+
+@node_name("IndexSelect")
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The slices of input along dim that the vector `index` names."""
+    x = want_tensor("index_select", input)
+    axis = axis_of(dim, x.ndim)
+    if not x.ndim:
+        return clone(x)
+    return apply("gather", x, _vector_index("index_select", index, x.shape[axis], axis), axis=axis, batch=0)
+
+
+def _along(function: str, input: Tensor, dim: int, index: Tensor) -> tuple[Tensor, Tensor, int, Shape]:
+    """`input` and `index` with `dim` last and the other axes cut to those of `index`, a shared batch."""
+    x, at = want_tensor(function, input), want_tensor(function, index, "index", 3)
+    if at.dtype is not i64 and at.dtype.name != "int32":
+        raise blame(DTypeError(f"{function}(): Expected dtype int64 for index, got {at.dtype}"))
+    if x.ndim == 0:
+        x = apply("reshape", x, shape=(1,))
+    if at.ndim == 0:
+        at = apply("reshape", at, shape=(1,))
+    if x.ndim != at.ndim:
+        raise blame(ShapeError(f"Index tensor must have the same number of dimensions as input tensor: {x.type_} and {at.type_}"))
+    axis = axis_of(dim, x.ndim)
+    if any(i != axis and n > m for i, (m, n) in enumerate(zip(x.shape, at.shape, strict=True))):
+        raise blame(ShapeError(
+            f"Size does not match at dimension: expected index {list(at.shape)} to be no larger than self "
+            f"{list(x.shape)} apart from dimension {axis}"
+        ))
+    at = checked_index(function, at, x.shape[axis], axis)
+    perm = (*(i for i in range(x.ndim) if i != axis), axis)
+    return x, apply("permute", at, perm=perm), axis, perm
+
+
+def _cut(x: Tensor, axis: int, like: Shape) -> Tensor:
+    """`x` with every axis but `axis` cut to the size in `like`."""
+    shape = shape_of(x)
+    limit = tuple(n if i == axis else like[i] for i, n in enumerate(shape))
+    if limit == shape:
+        return x
+    return apply("slice", x, start=(0,) * len(shape), limit=limit, step=(1,) * len(shape))
+
+
+def _back(x: Tensor, perm: Shape) -> Tensor:
+    return apply("permute", x, perm=tuple(perm.index(i) for i in range(len(perm))))
+
+
+@node_name("Gather")
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """out[i][j][k] = input[i][index[i][j][k]][k] (for dim=1): the shape of index."""
+    x, at, axis, perm = _along("gather", input, dim, index)
+    shape = shape_of(index)
+    x = _cut(x, axis, shape or (1,))
+    last = x.ndim - 1
+    out = _back(apply("gather", apply("permute", x, perm=perm), at, axis=last, batch=last), perm)
+    return out if shape_of(out) == shape else apply("reshape", out, shape=shape)
+
+
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """`gather` along dim, the other axes broadcast; of the flattened tensors without dim."""
+    if dim is None:
+        return gather(reshape(input, (-1,)), 0, reshape(indices, (-1,)))
+    axis = axis_of(dim, input.ndim)
+    rest = [tuple(1 if i == axis else n for i, n in enumerate(t.shape)) for t in (input, indices)]
+    common = common_shape(*[lift(0, i64, shape) for shape in rest])
+    both = [
+        expand_to(t, tuple(t.shape[i] if i == axis else n for i, n in enumerate(common))) for t in (input, indices)
+    ]
+    return gather(both[0], axis, both[1])
+
+
+@node_name("Take")
+def take(input: Tensor, index: Tensor) -> Tensor:
+    """The elements of the flattened input that index names, in its shape."""
+    x = want_tensor("take", input)
+    at = checked_index("take", want_tensor("take", index, "index", 2), x.type_.size, 0)
+    return apply("gather", apply("reshape", x, shape=(x.type_.size,)), at, axis=0, batch=0)
+
+
+def _scattered(op: str, function: str, input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
+    x, at, axis, perm = _along(function, input, dim, index)
+    shape = shape_of(index) or (1,)
+    if isinstance(src, Tensor):
+        if src.dtype is not x.dtype:
+            raise blame(DTypeError(f"{function}(): Expected self.dtype to be equal to src.dtype: {x.dtype} and {src.dtype}"))
+        update = src if src.ndim else apply("reshape", src, shape=(1,))
+        if update.ndim != len(shape) or any(n < m for m, n in zip(shape, update.shape, strict=True)):
+            raise blame(ShapeError(f"{function}(): index {list(shape)} must not be larger than src {list(update.shape)}"))
+        update = apply("slice", update, start=(0,) * len(shape), limit=shape, step=(1,) * len(shape))
+    else:
+        update = lift(src, x.dtype, shape)
+    last = x.ndim - 1
+    target = _cut(x, axis, shape)
+    written = _back(apply(
+        op, apply("permute", target, perm=perm), at, apply("permute", update, perm=perm), axis=last, batch=last
+    ), perm)
+    out = written if shape_of(written) == shape_of(x) else _pasted(x, written)
+    return out if shape_of(out) == shape_of(input) else apply("reshape", out, shape=shape_of(input))
+
+
+def _pasted(x: Tensor, corner: Tensor) -> Tensor:
+    """`x` with its first corner replaced."""
+    shape, part = shape_of(x), shape_of(corner)
+    none = (0,) * len(shape)
+    high = tuple(n - m for n, m in zip(shape, part, strict=True))
+    wide = apply("pad", corner, lift(0, x.dtype), low=none, high=high, interior=none)
+    inside = apply("pad", lift(True, bool_, part), lift(False, bool_), low=none, high=high, interior=none)
+    return apply("select", inside, wide, x)
+
+
+@node_name("Scatter")
+def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None) -> Tensor:
+    """A copy with out[index[i][j]][j] = src[i][j] (for dim=0), or a number; of equal places the last wins."""
+    return _scattered("scatter", "scatter", input, dim, index, value if src is None else src)
+
+
+@node_name("ScatterAdd")
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """A copy with src[i][j] added at [index[i][j]][j] (for dim=0)."""
+    return _scattered("scatter_add", "scatter_add", input, dim, index, src)
+
+
+def _at_slices(op: str, function: str, input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    x = want_tensor(function, input)
+    axis = axis_of(dim, x.ndim)
+    at = _vector_index(function, index, x.shape[axis], axis)
+    update = cast(source, x.dtype) if source.ndim else apply("reshape", source, shape=(1,))
+    want = tuple(at.shape[0] if i == axis else n for i, n in enumerate(x.shape))
+    if shape_of(update) != want:
+        raise blame(ShapeError(f"{function}(): source must be {list(want)}, got {list(source.shape)}"))
+    return apply(op, x, at, update, axis=axis, batch=0)
+
+
+@node_name("IndexAdd")
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+    """A copy with the slices of alpha * source added at those along dim that the vector `index` names."""
+    return _at_slices("scatter_add", "index_add", input, dim, index, source if alpha == 1 else mul(source, alpha))
+
+
+@node_name("IndexCopy")
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """A copy with the slices of source at those along dim that the vector `index` names."""
+    return _at_slices("scatter", "index_copy", input, dim, index, source)
+
+
+@node_name("IndexFill")
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """A copy with `value` in the slices along dim that the vector `index` names."""
+    axis = axis_of(dim, input.ndim)
+    n = index.type_.size
+    shape = tuple(n if i == axis else m for i, m in enumerate(input.shape))
+    filler = expand_to(cast(value, input.dtype), shape) if isinstance(value, Tensor) else lift(value, input.dtype, shape)
+    return _at_slices("scatter", "index_fill", input, axis, index, filler)
+
+
+@node_name("IndexPut")
+def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool = False) -> Tensor:
+    """A copy with values at input[indices], added to what is there if `accumulate`."""
+    if not accumulate:
+        return set_item(input, tuple(indices), values)
+    zeros = lift(0, input.dtype, shape_of(input))
+    parsed = _parse(input, tuple(indices))
+    plan = _planned(parsed)
+    target = _merged(parsed.view, plan)
+    want = shape_of(apply("gather", _merged(zeros, plan), plan.flat, axis=plan.axis, batch=0))
+    out = apply("scatter_add", target, plan.flat, _fitting(values, want), axis=plan.axis, batch=0)
+    permuted = apply("reshape", out, shape=tuple(input.shape[p] for p in plan.perm))
+    return _back(permuted, plan.perm)
+
+
+@node_name("MaskedScatter")
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """A copy with the elements of source, in order, where mask holds; eager only."""
+    shape = common_shape(input, mask)
+    places = nonzero(reshape(expand_to(mask, shape), (-1,)), as_tuple=True)[0]
+    taken = reshape(source, (-1,))[: places.shape[0]]
+    flat = index_copy(reshape(expand_to(input, shape), (-1,)), 0, places, taken)
+    return reshape(flat, shape)

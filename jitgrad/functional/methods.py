@@ -1,0 +1,128 @@
+"""What a tensor can do: THE table of its methods and operators, and their attachment to `Tensor`.
+
+A method is the function of the same name unless the table says otherwise. In-place methods come from
+`inplace`, those of the graph (`backward`, hooks) from `autograd.hooks`.
+Imports: every module of `functional`, `inplace`, `rng`, `autograd.hooks`, `tensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from .. import inplace
+from ..autograd import hooks
+from ..dispatch import Number
+from ..tensors import Tensor
+from . import conversion, creation, elementwise, indexing, linalg, reductions, shaping
+
+_BY_NAME: tuple[tuple[ModuleType, str], ...] = (
+    (creation, "new_empty new_full new_ones new_tensor new_zeros"),
+    (elementwise, """
+        abs absolute acos acosh add addcdiv addcmul arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh
+        atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil
+        clamp clamp_max clamp_min clip clone cos cosh digamma div divide eq erf exp exp2 expm1 fix floor
+        floor_divide fmod frac ge greater greater_equal gt isclose isfinite isinf isnan le lerp less less_equal
+        lgamma log log10 log1p log2 logical_and logical_not logical_or logical_xor lt masked_fill maximum minimum
+        mul multiply nan_to_num ne neg negative not_equal pow reciprocal relu remainder round rsqrt sigmoid sign sin
+        sinh sqrt square sub subtract tan tanh true_divide trunc
+    """),
+    (reductions, """
+        all allclose amax amin aminmax any argmax argmin argsort count_nonzero cumprod cumsum dist equal kthvalue
+        log_softmax logcumsumexp logsumexp max mean median min nanmean nansum norm prod quantile softmax sort std sum
+        topk unique var
+    """),
+    (shaping, """
+        broadcast_to chunk contiguous diag diag_embed diagonal dim element_size expand expand_as flatten flip fliplr
+        flipud is_same_size moveaxis movedim narrow numel permute repeat repeat_interleave reshape reshape_as roll
+        select size split squeeze swapaxes swapdims t tile transpose tril triu unbind unflatten unsqueeze view view_as
+    """),
+    (indexing, """
+        argwhere gather index_add index_copy index_fill index_put index_select masked_scatter masked_select nonzero
+        scatter scatter_add take take_along_dim
+    """),
+    (linalg, """
+        addbmm addmm addmv baddbmm bmm dot ger inner matmul mm mv outer trace vdot
+    """),
+    (conversion, "cpu detach is_complex is_floating_point is_signed item numpy to tolist type_as"),
+)
+
+METHODS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(module, name) for module, names in _BY_NAME for name in names.split()},
+    **conversion.CASTS,
+    **inplace.METHODS,
+    **hooks.METHODS,
+    "ndimension": shaping.dim,
+    "nelement": shaping.numel,
+    "type": conversion.type_,
+}
+
+
+def _where(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    """self where condition, else other."""
+    return elementwise.where(condition, self, other)
+
+
+METHODS["where"] = _where
+
+_OPERAND = (Tensor, *Number)
+
+
+def _operator(function: Callable[[Any, Any], Tensor], reflected: bool = False) -> Callable[[Any, Any], Any]:
+    """`function` as a binary operator: it leaves what is neither tensor nor number to the other operand."""
+
+    def forward(self: Tensor, other: Any) -> Any:
+        return function(self, other) if isinstance(other, _OPERAND) else NotImplemented
+
+    def backward(self: Tensor, other: Any) -> Any:
+        return function(other, self) if isinstance(other, _OPERAND) else NotImplemented
+
+    return backward if reflected else forward
+
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Tensor]] = {
+    "sub": elementwise.sub, "truediv": elementwise.div, "floordiv": elementwise.floor_divide,
+    "mod": elementwise.remainder, "pow": elementwise.pow, "matmul": linalg.matmul,
+    "lshift": elementwise.bitwise_left_shift, "rshift": elementwise.bitwise_right_shift,
+}
+_COMMUTATIVE: dict[str, Callable[[Any, Any], Tensor]] = {
+    "add": elementwise.add, "mul": elementwise.mul, "and": elementwise.bitwise_and, "or": elementwise.bitwise_or,
+    "xor": elementwise.bitwise_xor,
+}
+OPERATORS: dict[str, Callable[..., Any]] = {
+    **{f"__{n}__": _operator(f) for n, f in (_ARITHMETIC | _COMMUTATIVE).items()},
+    **{f"__r{n}__": _operator(f, reflected=True) for n, f in _ARITHMETIC.items()},
+    **{f"__r{n}__": _operator(f) for n, f in _COMMUTATIVE.items()},
+    **{f"__{n}__": _operator(getattr(elementwise, n)) for n in ("eq", "ne", "lt", "le", "gt", "ge")},
+    **inplace.OPERATORS,
+    "__neg__": elementwise.neg,
+    "__pos__": lambda self: self,
+    "__abs__": elementwise.abs,
+    "__invert__": elementwise.bitwise_not,
+    "__getitem__": indexing.getitem,
+    "__len__": conversion.length,
+    "__iter__": conversion.iterate,
+    "__contains__": conversion.contains,
+    "__bool__": conversion.truth_value,
+    "__float__": conversion.float_value,
+    "__int__": conversion.int_value,
+    "__index__": conversion.index_value,
+    "__array__": conversion.to_array,
+    "__format__": conversion.format_value,
+    "__deepcopy__": conversion.deepcopy,
+    "__reduce__": conversion.reduce,
+}
+
+_PROPERTIES: dict[str, property] = {
+    "T": property(shaping.reversed_axes, doc="All axes in reverse."),
+    "mT": property(shaping.matrix_transpose, doc="The last two axes exchanged."),
+    "data": property(conversion.data_of, inplace.set_data, doc="The same memory outside the graph; assignable."),
+}
+
+
+def attach() -> None:
+    """Give `Tensor` its methods, operators and properties."""
+    for table in (METHODS, OPERATORS, _PROPERTIES):
+        for name, value in table.items():
+            setattr(Tensor, name, value)

@@ -1,0 +1,208 @@
+"""In-place operations: each is its out-of-place function, whose result is then written into the tensor.
+
+The result must have the tensor's shape and a dtype that converts to the tensor's. A leaf that requires grad
+is not written to while the graph is recorded; memory whose elements overlap is not written to at all. A
+write counts in the storage's version, so that a backward that saved the old values finds out, and the
+tensor takes the result's place in the graph. Inside a recording the write is noted, and done when the
+compiled program has run.
+Imports: `functional` (elementwise, creation, indexing), `dispatch`, `tensors`, `state`, `errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .dispatch import apply, blame, cast, expand_to, lift
+from .errors import DTypeError, InplaceError, ShapeError
+from .functional import elementwise, indexing, linalg, shaping
+from .functional.creation import filled
+from .ir.types import DType, bool_
+from .state import state
+from .tensors import Tensor, make, shape_of
+
+_KIND = {"bool": 0, "uint": 1, "int": 1, "float": 2}
+
+
+def _converts(source: DType, target: DType) -> bool:
+    """Whether torch writes a result of dtype `source` into a tensor of `target`."""
+    return _KIND[source.kind] <= _KIND[target.kind]
+
+
+def write(t: Tensor, result: Tensor) -> Tensor:
+    """Let `t` hold `result`, in memory and in the graph. Returns `t`.
+
+    Raises RuntimeError for a leaf that requires grad, overlapping memory, a dtype that does not convert
+    or another shape.
+    """
+    if not _converts(result.dtype, t.dtype):
+        raise blame(DTypeError(
+            f"result type {_CTYPE[result.dtype.name]} can't be cast to the desired output type {_CTYPE[t.dtype.name]}"
+        ))
+    if shape_of(result) != shape_of(t):
+        raise blame(ShapeError(
+            f"output with shape {list(t.shape)} doesn't match the broadcast shape {list(result.shape)}"
+        ))
+    return store(t, cast(result, t.dtype))
+
+
+_CTYPE = {
+    "float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char",
+    "uint8": "Byte", "bool": "Bool",
+}
+
+
+def store(t: Tensor, result: Tensor) -> Tensor:
+    """`write` of a result of exactly the type of `t`."""
+    if state.grad_enabled and t._requires_grad and t._node is None:
+        raise blame(InplaceError(
+            "a leaf Variable that requires grad is being used in an in-place operation.",
+            hint="write under jitgrad.no_grad(), or to a computed tensor",
+        ))
+    if state.recording is not None:
+        state.recording.write(t, result)
+        _take_place(t, result)
+        return t
+    target = t._array
+    if not target.flags.writeable or _overlaps(target):
+        raise blame(InplaceError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "location. Please clone() the tensor before performing the operation."
+            if _overlaps(target) else "the tensor's memory is read-only (it came from a read-only array)",
+        ))
+    np.copyto(target, result._array)
+    t._storage.version += 1
+    _take_place(t, result)
+    return t
+
+
+def _overlaps(array: np.ndarray) -> bool:
+    return any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+
+
+def _take_place(t: Tensor, result: Tensor) -> None:
+    """Put `t` where `result` is in the graph."""
+    if state.grad_enabled and (result._requires_grad or t._node is not None):
+        t._node, t._output_nr, t._requires_grad = result._node, result._output_nr, result._requires_grad
+
+
+def set_data(t: Tensor, value: Tensor) -> None:
+    """`t.data = value`: `t` is over the memory of `value` from now on; its place in the graph stays."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+    if t._requires_grad and not value.dtype.is_floating_point:
+        raise RuntimeError("data set to a tensor that requires gradients must be floating point")
+    if state.recording is not None:
+        state.recording.write(t, value)
+        return
+    t._array, t._storage = value._array, value._storage
+
+
+def _in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return write(self, function(self, *args, **kwargs))
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"`{function.__name__}`, written into the tensor, which is returned."
+    return method
+
+
+_FUNCTIONS: tuple[tuple[Any, str], ...] = (
+    (elementwise, """
+        abs acos acosh add addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor
+        ceil clamp clamp_max clamp_min cos cosh digamma div erf exp exp2 expm1 floor floor_divide fmod frac lerp lgamma
+        log log10 log1p log2 masked_fill mul nan_to_num neg pow reciprocal relu remainder round rsqrt sigmoid sign sin
+        sinh sqrt square sub tan tanh trunc eq ne lt le gt ge logical_and logical_or logical_xor logical_not
+    """),
+    (shaping, "tril triu"),
+    (indexing, "index_add index_copy index_fill index_put masked_scatter scatter scatter_add"),
+    (linalg, "addmm addmv baddbmm addbmm"),
+)
+
+METHODS: dict[str, Callable[..., Any]] = {
+    f"{name}_": _in_place(getattr(module, name), f"{name}_") for module, names in _FUNCTIONS for name in names.split()
+}
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    METHODS[function.__name__] = function
+    return function
+
+
+@_method
+def zero_(self: Tensor) -> Tensor:
+    """Every element 0."""
+    return store(self, lift(0, self.dtype, shape_of(self)))
+
+
+@_method
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Every element `value`, a number or a 0-d tensor."""
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
+        return store(self, expand_to(cast(value, self.dtype), shape_of(self)))
+    return store(self, lift(value, self.dtype, shape_of(self)))
+
+
+@_method
+def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
+    """The elements of src, broadcast and converted."""
+    result = cast(src, self.dtype)
+    if shape_of(result) != shape_of(self):
+        result = shaping.expand(result, shape_of(self))
+    elif result is src:
+        result = elementwise.node_name("Copys")(apply)("cast", src, dtype=src.dtype)
+    return store(self, result)
+
+
+@_method
+def detach_(self: Tensor) -> Tensor:
+    """Takes the tensor out of the graph: a leaf that does not require grad."""
+    if self._view is not None:
+        raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+    if state.recording is not None:
+        state.recording.write(self, apply("detach", self))
+    self._node, self._output_nr, self._requires_grad = None, 0, False
+    return self
+
+
+def setitem(self: Tensor, index: Any, value: Any) -> None:
+    """`self[index] = value`, value broadcast to the indexed shape and converted."""
+    if not isinstance(value, Tensor):
+        value = filled(value, self.dtype, ()) if not hasattr(value, "__len__") else make(np.asarray(value, self.dtype.numpy))
+    if isinstance(index, Tensor) and index.dtype is bool_ and value.ndim == 0:
+        store(self, elementwise.masked_fill(self, _as_mask(index, self), value))
+        return
+    store(self, indexing.set_item(self, index, value))
+
+
+def _as_mask(mask: Tensor, t: Tensor) -> Tensor:
+    """A mask over the first axes as one over all."""
+    return shaping.reshape(mask, (*mask.shape, *(1,) * (t.ndim - mask.ndim)))
+
+
+def _operator(name: str) -> Callable[[Tensor, Any], Any]:
+    method = METHODS[name]
+
+    def operate(self: Tensor, other: Any) -> Any:
+        from .functional.methods import _OPERAND
+
+        return method(self, other) if isinstance(other, _OPERAND) else NotImplemented
+
+    return operate
+
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    **{
+        f"__i{name}__": _operator(method)
+        for name, method in (
+            ("add", "add_"), ("sub", "sub_"), ("mul", "mul_"), ("truediv", "div_"), ("floordiv", "floor_divide_"),
+            ("mod", "remainder_"), ("pow", "pow_"), ("and", "bitwise_and_"), ("or", "bitwise_or_"),
+            ("xor", "bitwise_xor_"),
+        )
+    },
+    "__setitem__": setitem,
+}
