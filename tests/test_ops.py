@@ -3,6 +3,8 @@
 Derivatives are in test_op_derivatives.py, compiled code in test_op_lowerings.py.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 from op_contract import differentiable, every_op, function_of, samples_of, types_of, ulps
@@ -428,9 +430,34 @@ def test_the_last_of_equal_places_wins_in_scatter():
     assert evaluate("scatter_add", x, index, update, axis=0, batch=0).tolist() == [30.0, 70.0, 0.0]
 
 
-def test_gather_with_batch_axes_reads_each_row_by_its_own_index():
-    x, index = np.arange(10.0).reshape(2, 5), np.array([[0, 4], [1, 1]])
-    assert evaluate("gather", x, index, axis=1, batch=1).tolist() == [[0.0, 4.0], [6.0, 6.0]]
+def test_the_layout_of_the_index_does_not_decide_which_is_last():
+    index = np.array([[0, 1, 0], [1, 0, 1]])
+    update = np.arange(6.0).reshape(2, 3)
+    for places in (index, np.asfortranarray(index), index[::-1][::-1]):
+        for new in (update, np.asfortranarray(update)):
+            assert evaluate("scatter", np.zeros(2), places, new, axis=0, batch=0).tolist() == [4.0, 5.0]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 4), (2, 3, 2, 3)])
+def test_gather_and_scatter_by_their_definition(shape):
+    """Result axes are batch, middle, index, rest; one element at a time."""
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=shape)
+    for axis in range(len(shape)):
+        for batch, own in itertools.product(range(axis + 1), [(), (2,), (2, 3)]):
+            index = rng.integers(0, shape[axis], (*shape[:batch], *own))
+            picked = np.empty((*shape[:axis], *own, *shape[axis + 1 :]))
+            update = rng.normal(size=picked.shape)
+            written, added = x.copy(), x.copy()
+            for k in np.ndindex(*picked.shape):
+                at = index[k[:batch] + k[axis : axis + len(own)]]
+                place = (*k[:axis], at, *k[axis + len(own) :])
+                picked[k], written[place] = x[place], update[k]
+                added[place] += update[k]
+            attrs = {"axis": axis, "batch": batch}
+            assert same(evaluate("gather", x, index, **attrs), picked)
+            assert same(evaluate("scatter", x, index, update, **attrs), written)
+            assert same(evaluate("scatter_add", x, index, update, **attrs), added)
 
 
 def test_iota_wraps():

@@ -174,7 +174,7 @@ UNARY = (
     _unary("sin", np.sin, lambda b, x: b.cos(x), "real", "sine of x radians"),
     _unary("cos", np.cos, lambda b, x: b.neg(b.sin(x)), "real", "cosine of x radians"),
     _unary("tan", np.tan, lambda b, out: b.add(b.mul(out, out), 1.0), "unit", "tangent of x radians"),
-    _unary("asin", np.arcsin, lambda b, x: _rsqrt_1m(b, x), "unit", "inverse sine, in radians"),
+    _unary("asin", np.arcsin, _rsqrt_1m, "unit", "inverse sine, in radians"),
     _unary("acos", np.arccos, lambda b, x: b.neg(_rsqrt_1m(b, x)), "unit", "inverse cosine, in radians"),
     _unary("atan", np.arctan, lambda b, x: b.div(1.0, b.add(b.mul(x, x), 1.0)), "real", "inverse tangent"),
     _unary("sinh", np.sinh, lambda b, x: b.cosh(x), "real", "hyperbolic sine"),

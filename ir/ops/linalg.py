@@ -8,13 +8,14 @@ Imports: `record`, `infer`, `sampling`, `philox`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..errors import BoundsError, DTypeError, ShapeError
 from ..philox import philox_bits
-from ..types import Shape, TensorType, i32, i64
+from ..types import Shape, TensorType, contiguous_strides, drop_axes, i32, i64
 from . import sampling
 from .infer import ANY, NUMBER, want_axis, want_index, want_kind
 from .record import Linear, Nondiff, OpDef, Rules
@@ -62,27 +63,24 @@ def check_bounds(op: str, index: np.ndarray, size: int) -> None:
         raise BoundsError(f"{op}: index {bad} is out of bounds for dimension with size {size}")
 
 
-def _places(shape: Shape, index: np.ndarray, axis: int, batch: int) -> tuple[Any, ...]:
-    """A numpy index that addresses what gather reads, in gather's result shape."""
-    batch_shape, mid, rest = shape[:batch], shape[batch:axis], shape[axis + 1 :]
-    own = index.shape[batch:]
-    out_shape = (*batch_shape, *mid, *own, *rest)
-    rank = len(out_shape)
-    grids: list[Any] = []
-    for i, n in enumerate((*batch_shape, *mid)):
-        grids.append(np.arange(n).reshape([-1 if k == i else 1 for k in range(rank)]))
-    grids.append(index.reshape((*batch_shape, *(1,) * len(mid), *own, *(1,) * len(rest))))
-    first = axis + len(own)
-    for i, n in enumerate(rest):
-        grids.append(np.arange(n).reshape([-1 if k == first + i else 1 for k in range(rank)]))
-    return tuple(grids)
+def _places(shape: Shape, index: np.ndarray, axis: int, batch: int) -> np.ndarray:
+    """Row-major positions in an array of `shape` of what gather reads, in the shape of its result."""
+    strides, own = contiguous_strides(shape), index.ndim - batch
+    rank = len(shape) - 1 + own
+    along = tuple(range(axis, axis + own))  # the result's axes that come from the index
+    places = np.expand_dims(index.astype(np.int64) * strides[axis], tuple(range(batch, axis)))
+    places = places.reshape(places.shape + (1,) * (rank - places.ndim))
+    others = [k for k in range(rank) if k not in along]
+    for k, n, stride in zip(others, drop_axes(shape, (axis,)), drop_axes(strides, (axis,)), strict=True):
+        places = places + (np.arange(n) * stride).reshape([-1 if i == k else 1 for i in range(rank)])
+    return places
 
 
 def _ref_gather(x: np.ndarray, index: np.ndarray, axis: int, batch: int) -> Any:
     check_bounds("gather", index, x.shape[axis])
     if batch == 0:
         return np.take(x, index, axis)
-    return x[_places(x.shape, index, axis, batch)]
+    return x.reshape(-1)[_places(x.shape, index, axis, batch)]
 
 
 def _infer_scatter(op: str, kinds: frozenset[str]) -> Any:
@@ -96,22 +94,17 @@ def _infer_scatter(op: str, kinds: frozenset[str]) -> Any:
     return infer
 
 
-def _ref_scatter(x: np.ndarray, index: np.ndarray, update: np.ndarray, axis: int, batch: int) -> np.ndarray:
-    check_bounds("scatter", index, x.shape[axis])
-    out = x.copy()
-    if update.size:
-        out[_places(x.shape, index, axis, batch)] = update
-    return out
+def _ref_scatter(op: str, write: Callable[[np.ndarray, np.ndarray, np.ndarray], None]) -> Any:
+    """`write(flat, places, values)` in the row-major order of the update, whatever its layout: which of
+    equal places is the last, and in which order they are added, depends on it."""
 
+    def ref(x: np.ndarray, index: np.ndarray, update: np.ndarray, axis: int, batch: int) -> np.ndarray:
+        check_bounds(op, index, x.shape[axis])
+        flat = x.flatten()
+        write(flat, _places(x.shape, index, axis, batch).reshape(-1), update.reshape(-1))
+        return flat.reshape(x.shape)
 
-def _ref_scatter_add(
-    x: np.ndarray, index: np.ndarray, update: np.ndarray, axis: int, batch: int
-) -> np.ndarray:
-    check_bounds("scatter_add", index, x.shape[axis])
-    out = x.copy()
-    if update.size:
-        np.add.at(out, _places(x.shape, index, axis, batch), update)
-    return out
+    return ref
 
 
 def _transpose_gather(b: Any, ct: Any, index: Any, x_type: TensorType, axis: int, batch: int) -> Any:
@@ -165,10 +158,10 @@ OPS = (
           "x at index along axis, of shape x[:axis] + index[batch:] + x[axis+1:]; batch: leading axes shared",
           _TRAPS),
     OpDef("scatter_add", ("x", "index", "update"), _AT, _infer_scatter("scatter_add", NUMBER),
-          _ref_scatter_add, Linear(lambda ct: ct, None, _read_back), sampling.scatter_add,
+          _ref_scatter("scatter_add", np.add.at), Linear(lambda ct: ct, None, _read_back), sampling.scatter_add,
           "x with update added at the places that gather would read", _TRAPS),
-    OpDef("scatter", ("x", "index", "update"), _AT, _infer_scatter("scatter", ANY), _ref_scatter,
-          Linear(_keep_unwritten, None, _read_last), sampling.scatter,
+    OpDef("scatter", ("x", "index", "update"), _AT, _infer_scatter("scatter", ANY),
+          _ref_scatter("scatter", np.put), Linear(_keep_unwritten, None, _read_last), sampling.scatter,
           "x with update written at the places that gather would read; of equal places the last wins",
           _TRAPS),
     OpDef("philox", ("key", "offset"), ("shape",), _infer_philox, philox_bits,
