@@ -134,7 +134,7 @@ def _remainder(m: Lanes, x: Vec, y: Vec) -> Vec:
 
 def _floor_divide(m: Lanes, x: Vec, y: Vec) -> Vec:
     if x.dtype.is_floating_point:
-        return m.floor(m.div(x, y))
+        return vectormath.floor_divide(m, x, y)
     quotient, divisor = _quotient(m, x, y)
     if x.dtype.kind == "uint":
         return quotient

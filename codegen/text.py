@@ -99,6 +99,14 @@ class Code:
     def line(self, text: str) -> None:
         self._lines.append("  " + text)
 
+    def reserve(self) -> int:
+        """A place among the lines of the current function, for `fill`: phis are known after their loop."""
+        self._lines.append("")
+        return len(self._lines) - 1
+
+    def fill(self, place: int, lines: Sequence[str]) -> None:
+        self._lines[place] = "\n".join("  " + line for line in lines)
+
     def new_label(self, prefix: str = "b") -> str:
         """A fresh label, to be branched to before `start_block` places it."""
         return self.fresh(prefix)[1:]
@@ -328,8 +336,8 @@ class Lanes:
         return self.intrinsic("trunc", x)
 
     def round(self, x: Vec) -> Vec:
-        """The nearest integer, halves to even."""
-        return self.intrinsic("roundeven", x)
+        """The nearest integer, halves to even (in the rounding mode that every program starts with)."""
+        return self.intrinsic("rint", x)
 
     def copysign(self, magnitude: Operand, sign: Vec) -> Vec:
         return self.intrinsic("copysign", self.operand(magnitude, sign.dtype), sign)

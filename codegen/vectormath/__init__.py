@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..text import Lanes, Vec
-from .division import fmod, remainder
+from .division import floor_divide, fmod, remainder
 from .error import erf
 from .exponential import cosh, exp, expm1, sigmoid, sinh, tanh
 from .gamma import digamma, lgamma, polygamma
@@ -21,7 +21,7 @@ from .logarithm import acosh, asinh, atanh, log, log1p
 from .power import pow
 from .trigonometric import cos, sin, tan
 
-__all__ = ["UNARY", "atan2", "fmod", "polygamma", "pow", "remainder"]
+__all__ = ["UNARY", "atan2", "floor_divide", "fmod", "polygamma", "pow", "remainder"]
 
 UNARY: dict[str, Callable[[Lanes, Vec], Vec]] = {
     f.__name__: f

@@ -1,4 +1,4 @@
-"""fmod and remainder of floats: exact, as IEEE 754 has fmod.
+"""fmod, remainder and floor division of floats: exact, as IEEE 754 has fmod.
 
 The quotient, truncated, times y is subtracted from x. As long as the quotient is small enough that this is
 exact, it is done for all lanes at once; else lane by lane, by long division of the mantissas.
@@ -47,6 +47,20 @@ def remainder(m: Lanes, x: Vec, y: Vec) -> Vec:
     moved = m.compare("lt", m.xor(m.bits(rest), m.bits(y)), 0)
     result = m.select(moved, m.add(rest, y), rest)
     return m.select(zero, m.copysign(0.0, y), result)
+
+
+def floor_divide(m: Lanes, x: Vec, y: Vec) -> Vec:
+    """The floor of the exact quotient, rounded: (x - fmod) / y is within half of an integer, which loses 1
+    where `remainder` moves. x / y for a y of 0."""
+    rest = fmod(m, x, y)
+    quotient = m.div(m.sub(x, rest), y)
+    moved = m.and_(m.compare("ne", rest, 0.0), m.compare("lt", m.xor(m.bits(rest), m.bits(y)), 0))
+    quotient = m.select(moved, m.sub(quotient, 1.0), quotient)
+    floor = m.floor(quotient)
+    floor = m.select(m.compare("gt", m.sub(quotient, floor), 0.5), m.add(floor, 1.0), floor)
+    ratio = m.div(x, y)
+    floor = m.select(m.compare("eq", quotient, 0.0), m.copysign(0.0, ratio), floor)
+    return m.select(m.compare("eq", y, 0.0), ratio, floor)
 
 
 def _each_lane(m: Lanes, a: Vec, b: Vec) -> Vec:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ...ir.types import f32, f64
 from ..text import Lanes, Vec
 from .coefficients import EXP, LN2, TANH
-from .formats import FORMATS, clamp
+from .formats import FORMATS, clamp, odd_polynomial
 
 # Beyond these, e^x and e^x / 2 are 0 or infinite, and within them the exponent bits do not overflow.
 EXP_RANGE = {f32: (-104.0, 90.0), f64: (-746.0, 711.0)}
@@ -41,8 +41,7 @@ def _reduce(m: Lanes, x: Vec) -> _Reduced:
 
 def _expm1_of_rest(m: Lanes, r: Vec) -> Vec:
     """e^r - 1 for |r| <= log(2) / 2."""
-    q = m.estrin(r, EXP[r.dtype])
-    return m.fma(m.mul(q, r), r, r)
+    return m.fma(m.mul(r, r), m.estrin(r, EXP[r.dtype]), r)
 
 
 def _power_of_two(m: Lanes, reduced: _Reduced, exponent: int = 0) -> Vec:
@@ -120,8 +119,7 @@ def cosh(m: Lanes, x: Vec) -> Vec:
 
 def tanh(m: Lanes, x: Vec) -> Vec:
     """A polynomial below 0.55, 1 - 2 / (e^(2 a) + 1) above."""
-    z = m.mul(x, x)
-    small = m.fma(m.mul(m.estrin(z, TANH[x.dtype]), z), x, x)
+    small = odd_polynomial(m, x, m.mul(x, x), TANH[x.dtype])
     a = m.abs(x)
     limit = TANH_LIMIT[x.dtype]
     e = exp_normal(m, m.mul(m.select(m.compare("gt", a, limit), limit, a), 2.0))

@@ -5,7 +5,7 @@ Imports: `ir.types`, `text`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 
@@ -49,6 +49,13 @@ def clamp(m: Lanes, x: Vec, low: float, high: float) -> Vec:
 def flip_sign(m: Lanes, x: Vec, sign: Vec) -> Vec:
     """x, its sign bit flipped where the highest bit of the integer `sign` (the only one set) is set."""
     return m.from_bits(m.xor(m.bits(x), sign))
+
+
+def odd_polynomial(m: Lanes, x: Vec, z: Vec, coefficients: Sequence[float]) -> Vec:
+    """x + x z P(z), z being x^2 or near it. The last step by Horner: its coefficient outweighs the others,
+    and so does its rounding."""
+    rest = m.fma(m.estrin(z, coefficients[1:]), z, coefficients[0])
+    return m.fma(m.mul(x, z), rest, x)
 
 
 def is_integer(m: Lanes, x: Vec) -> Vec:

@@ -15,7 +15,7 @@ import math
 from ...ir import special
 from ...ir.types import f64
 from ..text import Lanes, Vec
-from .coefficients import DIGAMMA, DIGAMMA_LARGE, DIGAMMA_ROOT, EULER_SLOPE, HALF_LOG_2PI, LGAMMA, SIN, STIRLING
+from .coefficients import DIGAMMA, DIGAMMA_LARGE, DIGAMMA_ROOT, EULER_SLOPE, HALF_LOG_2PI, LGAMMA, STIRLING
 from .exact import two_product, two_sum
 from .formats import FORMATS, INF, NAN, in_f64, is_integer, outlined
 from .logarithm import log, log_in_two_parts
@@ -52,8 +52,7 @@ def lgamma(m: Lanes, x: Vec) -> Vec:
 
 def _sine_of_pi_times(m: Lanes, x: Vec) -> Vec:
     """sin(pi x), but for its sign."""
-    r = _pi_times_rest(m, x)
-    return sine_of_rest(m, r, m.mul(r, r), SIN)
+    return sine_of_rest(m, _pi_times_rest(m, x))
 
 
 def _lgamma(m: Lanes, x: Vec) -> Vec:

@@ -9,15 +9,14 @@ import math
 
 from ..text import Lanes, Vec
 from .coefficients import ASIN, ATAN, PI, QUARTER_PI
-from .formats import FORMATS, INF
+from .formats import FORMATS, INF, odd_polynomial
 
 _TAN_EIGHTH = math.tan(math.pi / 8)
 
 
 def _atan_of_rest(m: Lanes, t: Vec) -> Vec:
     """atan(t) for |t| <= tan(pi / 8)."""
-    z = m.mul(t, t)
-    return m.fma(m.mul(m.estrin(z, ATAN[t.dtype]), z), t, t)
+    return odd_polynomial(m, t, m.mul(t, t), ATAN[t.dtype])
 
 
 def _with_quarters(m: Lanes, angle: Vec, quarters: Vec) -> Vec:
@@ -67,34 +66,27 @@ def atan2(m: Lanes, y: Vec, x: Vec) -> Vec:
     return m.select(unordered, m.add(x, y), result)
 
 
-def _asin_tail(m: Lanes, s: Vec, z: Vec) -> Vec:
-    """asin(s) - s for s^2 = z <= 1/4."""
-    return m.mul(m.mul(m.estrin(z, ASIN[s.dtype]), z), s)
-
-
-def _asin_parts(m: Lanes, x: Vec) -> tuple[Vec, Vec, Vec]:
-    """Whether |x| > 1/2, and then asin of s = sqrt((1 - |x|) / 2), else of s = |x|: as s and the rest."""
+def _asin_of_part(m: Lanes, x: Vec) -> tuple[Vec, Vec]:
+    """Whether |x| > 1/2, and then asin(sqrt((1 - |x|) / 2)), else asin(|x|)."""
     a = m.abs(x)
     large = m.compare("gt", a, 0.5)
     z = m.select(large, m.fma(a, -0.5, 0.5), m.mul(a, a))
     s = m.select(large, m.sqrt(z), a)
-    return large, s, _asin_tail(m, s, z)
+    return large, odd_polynomial(m, s, z, ASIN[x.dtype])
 
 
 def asin(m: Lanes, x: Vec) -> Vec:
     """pi / 2 - 2 asin(sqrt((1 - a) / 2)) above 1/2."""
-    large, s, tail = _asin_parts(m, x)
+    large, angle = _asin_of_part(m, x)
     high, low = (part / 2 for part in PI[x.dtype][:2])
-    angle = m.add(s, tail)
     folded = m.add(m.fma(angle, -2.0, low), high)
     return m.copysign(m.select(large, folded, angle), x)
 
 
 def acos(m: Lanes, x: Vec) -> Vec:
     """2 asin(sqrt((1 - a) / 2)) above 1/2, pi less that below -1/2, pi / 2 - asin(x) between."""
-    large, s, tail = _asin_parts(m, x)
+    large, angle = _asin_of_part(m, x)
     negative = m.compare("lt", x, 0.0)
-    angle = m.add(s, tail)
     signed = m.select(negative, angle, m.neg(angle))  # -asin(x) between
     high, low = PI[x.dtype][:2]
     between = m.add(m.add(signed, low / 2), high / 2)
