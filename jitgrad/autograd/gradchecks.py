@@ -131,7 +131,8 @@ def _checked_inputs(args: Sequence[Any]) -> list[Tensor]:
                 "likely fail if all the inputs are not of double precision floating point.", stacklevel=3,
             )
         array = concrete(t, "gradcheck()")
-        if any(stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)):
+        layout = zip(array.strides, array.shape, strict=True)
+        if array.size and any(stride == 0 and size > 1 for stride, size in layout):
             raise ValueError(
                 f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are "
                 "non-overlapping to be able to compute the numerical gradients correctly. You should call "
@@ -170,7 +171,7 @@ def _check(
         return
     _check_repeats(func, args, outputs, nondet_tol)
     numerical = [_numerical_jacobians(func, args, t, len(outputs), eps) for t in checked]
-    for o, output in enumerate(outputs):
+    for o in range(len(outputs)):
         analytical = _analytical_jacobians(outputs, o, checked, dtypes)
         again = _analytical_jacobians(outputs, o, checked, dtypes)
         for i, (ours, second) in enumerate(zip(analytical, again, strict=True)):

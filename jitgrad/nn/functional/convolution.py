@@ -1,0 +1,156 @@
+"""Convolutions as one matrix product over unfolded windows (im2col).
+
+The unfolded input has the channels of a group, the window and then batch and space: one product of
+matrices a group, whatever the batch size. Written for any number of spatial axes.
+
+Imports: `functional`, `windows`, `dispatch`, `tensors`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ...dispatch import apply, blame
+from ...errors import DTypeError, ShapeError
+from ...functional.arguments import node_name, want_float, want_tensor
+from ...functional.shaping import permute, transpose
+from ...ir.types import Shape
+from ...tensors import Tensor
+from .windows import padded, per_axis, shifts
+
+Ints = int | Sequence[int]
+
+
+@node_name("Convolution")
+def conv1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Ints = 1, padding: Ints | str = 0,
+    dilation: Ints = 1, groups: int = 1,
+) -> Tensor:
+    """Convolution along the last axis of input (N, C, L) or (C, L); see `conv2d`."""
+    return _convolution("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
+
+
+@node_name("Convolution")
+def conv2d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Ints = 1, padding: Ints | str = 0,
+    dilation: Ints = 1, groups: int = 1,
+) -> Tensor:
+    """The cross-correlation of input (N, C, H, W) or (C, H, W) with weight (out, C / groups, kH, kW).
+
+    bias: (out). padding: zeros on both sides, "valid" for none, "same" (stride 1 only) for a result as
+    large as the input. dilation spaces the elements of the window. Raises RuntimeError, ShapeError,
+    DTypeError in torch's words.
+    """
+    return _convolution("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolution(
+    function: str, axes: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints,
+    padding: Ints | str, dilation: Ints, groups: int,
+) -> Tensor:
+    x, w = want_float(function, input), want_tensor(function, weight, "weight", 2)
+    if x.ndim not in (axes + 1, axes + 2):
+        raise blame(ShapeError(
+            f"Expected {axes + 1}D (unbatched) or {axes + 2}D (batched) input to {function}, but got input of size: "
+            f"{list(x.shape)}"
+        ))
+    if x.ndim == axes + 1:
+        return _convolution(
+            function, axes, x.unsqueeze(0), w, bias, stride, padding, dilation, groups
+        ).squeeze(0)
+    steps = per_axis(function, "stride", stride, axes)
+    gaps = per_axis(function, "dilation", dilation, axes)
+    _check(x, w, bias, axes, steps, gaps, groups)
+    low, high = _padding(function, padding, axes, tuple(w.shape[2:]), steps, gaps)
+    x = padded(x, 0.0, low, high)
+    counts = _counts(x, w, steps, gaps)
+    out = _product(_unfolded(x, tuple(w.shape[2:]), steps, gaps, counts, groups), w, groups)
+    if bias is not None:
+        out = out + bias.reshape((-1, 1))
+    channels_first = out.reshape((w.shape[0], x.shape[0], *counts))
+    return transpose(channels_first, 0, 1).contiguous()
+
+
+def _check(
+    x: Tensor, w: Tensor, bias: Tensor | None, axes: int, stride: Shape, dilation: Shape, groups: int
+) -> None:
+    if w.ndim != axes + 2:
+        raise blame(ShapeError(f"expected weight with {axes + 2} dimensions, but got weight of size {list(w.shape)}"))
+    for t, name in ((w, "weight"), (bias, "bias")):
+        if t is not None and t.dtype is not x.dtype:
+            raise blame(DTypeError(f"Input type ({x.dtype}) and {name} type ({t.dtype}) should be the same"))
+    if min(stride) <= 0:
+        raise RuntimeError("non-positive stride is not supported")
+    if min(dilation) <= 0:
+        raise RuntimeError("dilation should be greater than zero")
+    if groups <= 0:
+        raise RuntimeError("non-positive groups is not supported")
+    given = f"Given groups={groups}, weight of size {list(w.shape)}, expected"
+    if w.shape[0] % groups:
+        raise blame(ShapeError(f"{given} weight to be divisible by {groups} at dimension 0"))
+    if x.shape[1] != w.shape[1] * groups:
+        raise blame(ShapeError(
+            f"{given} input{list(x.shape)} to have {w.shape[1] * groups} channels, but got {x.shape[1]} channels "
+            "instead"
+        ))
+    if bias is not None and tuple(bias.shape) != (w.shape[0],):
+        raise blame(ShapeError(
+            f"Given weight of size {list(w.shape)}, expected bias to be 1-dimensional with {w.shape[0]} elements, but "
+            f"got bias of size {list(bias.shape)} instead"
+        ))
+
+
+def _padding(
+    function: str, padding: Ints | str, axes: int, window: Shape, stride: Shape, dilation: Shape
+) -> tuple[Shape, Shape]:
+    """Zeros before and behind each spatial axis."""
+    if isinstance(padding, str):
+        if padding == "valid":
+            return (0,) * axes, (0,) * axes
+        if padding != "same":
+            raise RuntimeError(f"Invalid padding string: '{padding}'")
+        if any(s != 1 for s in stride):
+            raise RuntimeError("padding='same' is not supported for strided convolutions")
+        total = [d * (k - 1) for d, k in zip(dilation, window, strict=True)]
+        return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+    both = per_axis(function, "padding", padding, axes)
+    if min(both) < 0:
+        raise RuntimeError("negative padding is not supported")
+    return both, both
+
+
+def _counts(x: Tensor, w: Tensor, stride: Shape, dilation: Shape) -> Shape:
+    """How many windows fit along each spatial axis."""
+    sizes, window = tuple(x.shape[2:]), tuple(w.shape[2:])
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
+    if any(n < span for n, span in zip(sizes, spans, strict=True)):
+        raise blame(ShapeError(
+            f"Calculated padded input size per channel: ({' x '.join(map(str, sizes))}). Kernel size: "
+            f"({' x '.join(map(str, spans))}). Kernel size can't be greater than actual input size"
+        ))
+    return tuple((n - span) // s + 1 for n, span, s in zip(sizes, spans, stride, strict=True))
+
+
+def _unfolded(
+    x: Tensor, window: Shape, stride: Shape, dilation: Shape, counts: Shape, groups: int
+) -> Tensor:
+    """The windows of x as columns: (groups, window and channels of a group, batch and space)."""
+    batch, channels = x.shape[:2]
+    x = x.reshape((batch, groups, channels // groups, *x.shape[2:]))
+    x = permute(x, (1, 2, 0, *range(3, x.ndim)))
+    for i, (k, s, d, n) in enumerate(zip(window, stride, dilation, counts, strict=True)):
+        moved = shifts(x, 3 + i, k, s, d, n)
+        x = moved[0] if k == 1 else apply("concat", *moved, axis=1)
+    rows = math.prod(window) * (channels // groups)
+    return x.reshape((groups, rows, batch * math.prod(counts)))
+
+
+def _product(columns: Tensor, w: Tensor, groups: int) -> Tensor:
+    """weight times columns: (out channels, batch and space)."""
+    # `_unfolded` stacked the last spatial axis outermost, the channels of a group innermost.
+    order = (0, *reversed(range(2, w.ndim)), 1)
+    rows = permute(w, order).reshape((groups, w.shape[0] // groups, columns.shape[1]))
+    if groups == 1:
+        return apply("matmul", rows.reshape(rows.shape[1:]), columns.reshape(columns.shape[1:]))
+    return apply("matmul", rows, columns).reshape((w.shape[0], columns.shape[2]))
