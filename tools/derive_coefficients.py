@@ -10,14 +10,13 @@ Chebyshev sense", Numerische Mathematik 2 (1960).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpmath import mp, mpf
 
-mp.dps = 50
+mp.dps = 50  # of all that follows
 TARGET = Path(__file__).resolve().parents[1] / "codegen" / "vectormath" / "coefficients.py"
 Real = Callable[[mpf], mpf]
 
@@ -229,7 +228,8 @@ def row(doc: str, name: str, by_dtype: dict[str, tuple[float, ...]], notes: dict
     return "\n".join([*lines, "}\n"])
 
 
-def main() -> None:
+def derive() -> str:
+    """The text of coefficients.py."""
     text = HEADER
     for fit in FITS:
         by_dtype, notes = {}, {}
@@ -237,27 +237,22 @@ def main() -> None:
             coefficients, error = remez(fit, n)
             by_dtype[dtype] = tuple(rounded(c, dtype) for c in coefficients)
             notes[dtype] = f"  # 2^{float(mp.log(error, 2)):.1f}"
-            print(fit.name, dtype, n, notes[dtype], file=sys.stderr, flush=True)
         text += row(fit.doc, fit.name, by_dtype, notes)
     for name, doc, value, parts in PARTS:
         by_dtype = {dtype: split(value, *bits) for dtype, bits in parts.items()}
         text += row(doc, name, by_dtype, dict.fromkeys(parts, ""))
     # 2 / pi as a little-endian integer, for the reduction of any angle (see `reduction`).
-    digits = int(mp.floor(two_over_pi() * mpf(2) ** TWO_OVER_PI_BITS))
+    with mp.workdps(450):
+        digits = int(mp.floor(2 / mp.pi * mpf(2) ** TWO_OVER_PI_BITS))
     blob = digits.to_bytes(TWO_OVER_PI_BITS // 8 + 32, "little")
     lines = "\n".join(f"    {blob[i : i + 24]!r}" for i in range(0, len(blob), 24))
     text += f"\n# floor(2 / pi * 2^{TWO_OVER_PI_BITS}), little-endian, with room to read 256 bits anywhere.\n"
     text += f"TWO_OVER_PI_BITS = {TWO_OVER_PI_BITS}\nTWO_OVER_PI = (\n{lines}\n)\n"
-    TARGET.write_text(text)
+    return text
 
 
 TWO_OVER_PI_BITS = 1280
 
 
-def two_over_pi() -> mpf:
-    mp.dps = 450
-    return 2 / mp.pi
-
-
 if __name__ == "__main__":
-    main()
+    TARGET.write_text(derive())

@@ -4,7 +4,9 @@ Straight-line, branch-free code on any number of lanes, with the same bits whate
 with FMA nothing calls a library. Rare arguments (angles beyond 1e5 in f32 and 1e9 in f64, huge quotients
 in fmod) branch to slow and exact code. Large functions are written once a module and called.
 
-Imports: `ir`, `text`. To see where coefficients come from: tools/derive_coefficients.py.
+`bounds` says how accurate each function is; tools/derive_coefficients.py where the coefficients come from.
+
+Imports: `ir`, `text`.
 """
 
 from __future__ import annotations
