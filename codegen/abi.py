@@ -1,0 +1,144 @@
+"""How compiled code and its caller meet.
+
+    void @program(ptr %inputs, ptr %outputs, ptr %arena, ptr %table, ptr %traps)
+
+inputs, outputs: arrays of pointers to the parameters' first elements and to the results, row-major and fresh.
+arena: `Schedule.arena_bytes` bytes, aligned to 64. table: pointers to the large constants and to functions
+outside (BLAS), filled by the caller: the object itself holds no address and can be stored and reloaded.
+traps: two i64: the number of the first instruction that failed, counted from 1 (0: none), and a value that it
+failed on. Code that traps runs to its end; its results mean nothing then, and the caller raises.
+
+Invariants: outputs, arena and table overlap nothing; inputs may overlap each other.
+Imports: `ir.errors`, `ir.fuse`, `ir.types`, `text`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..ir.core import Loc
+from ..ir.errors import BoundsError, DivisionByZero, JitgradError
+from ..ir.fuse import Buffer, Node
+from ..ir.types import i64
+from .text import Code, Lanes, Vec
+
+PROGRAM = "program"
+PARAMETERS = "ptr noalias %inputs, ptr noalias %outputs, ptr noalias %arena, ptr noalias %table, ptr noalias %traps"
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """What went wrong where: `op` by name, `limit` the size that an index had to stay below."""
+
+    op: str
+    limit: int
+    loc: Loc | None
+
+
+@dataclass(slots=True)
+class Traps:
+    """The instructions of one program that can fail, in the order of the program's text."""
+
+    table: list[Trap] = field(default_factory=list)
+
+    def report(self, code: Code, lanes: Lanes, node: Node, condition: Vec, value: Vec | None) -> None:
+        """Write: where `condition` holds in any lane, note the node (and the i64 `value` of such a lane)."""
+        trap = Trap(node.attrs.get("what", node.op), node.attrs.get("limit", 0), node.loc)
+        if trap not in self.table:
+            self.table.append(trap)
+        number = self.table.index(trap) + 1
+        failed, on = code.new_label("trap"), code.new_label("on")
+        code.line(f"br i1 {lanes.any(condition).text}, label %{failed}, label %{on}")
+        code.start_block(failed)
+        one = Lanes(code, 1)
+        before = one.load("%traps", i64)
+        # The first in the program wins: numbers minus 1 compare as unsigned, so that 0 (none) is the largest.
+        first = code.fresh("c")
+        mine = one.const(number - 1, i64)
+        seen = one.sub(before, 1)
+        code.line(f"{first} = icmp ult i64 {mine.text}, {seen.text}")
+        noted, skip = code.new_label("trap"), code.new_label("trap")
+        code.line(f"br i1 {first}, label %{noted}, label %{skip}")
+        code.start_block(noted)
+        one.store(one.const(number, i64), "%traps")
+        if value is not None:
+            address = code.fresh("p")
+            code.line(f"{address} = getelementptr i64, ptr %traps, i64 1")
+            one.store(_failing(code, lanes, condition, value), address)
+        code.line(f"br label %{skip}")
+        code.start_block(skip)
+        code.line(f"br label %{on}")
+        code.start_block(on)
+
+    def error(self, number: int, value: int) -> JitgradError:
+        """The exception for what the program left in %traps."""
+        trap = self.table[number - 1]
+        error: JitgradError
+        if trap.limit or trap.op in _INDEXED:
+            error = BoundsError(
+                f"{trap.op}: index {value} is out of bounds for dimension with size {trap.limit}"
+            )
+        else:
+            error = DivisionByZero(f"{trap.op}: integer division by zero")
+        return error.at(trap.loc.excerpt()) if trap.loc is not None else error
+
+
+_INDEXED = frozenset({"gather", "scatter", "scatter_add"})
+
+
+def _failing(code: Code, lanes: Lanes, condition: Vec, value: Vec) -> Vec:
+    """`value` in the first lane where `condition` holds."""
+    if lanes.width == 1:
+        return value
+    width = lanes.width
+    mask, lane = code.fresh(), code.fresh()
+    code.line(f"{mask} = bitcast <{width} x i1> {condition.text} to i{width}")
+    name = f"llvm.cttz.i{width}"
+    code.declare(name, f"i{width}", [f"i{width}", "i1"])
+    code.line(f"{lane} = call i{width} @{name}(i{width} {mask}, i1 false)")
+    found = code.fresh()
+    code.line(f"{found} = extractelement {lanes.type(i64)} {value.text}, i{width} {lane}")
+    return Vec(found, i64)
+
+
+class Frame:
+    """The buffers of a program as pointers in its entry block; `table` numbers what comes from outside."""
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        self.functions: list[str] = []  # names of the functions in the table, after the constants
+        self.constants = 0
+        self._pointers: dict[Buffer, str] = {}
+
+    def pointer(self, buffer: Buffer) -> str:
+        if buffer not in self._pointers:
+            kind, number = buffer.place
+            match kind:
+                case "temp":
+                    self._pointers[buffer] = self._offset("%arena", number)
+                case "param":
+                    self._pointers[buffer] = self._entry("%inputs", number)
+                case "result":
+                    self._pointers[buffer] = self._entry("%outputs", number)
+                case _:
+                    self._pointers[buffer] = self._entry("%table", number)
+        return self._pointers[buffer]
+
+    def function(self, name: str) -> str:
+        """A pointer to the outside function `name`."""
+        if name not in self.functions:
+            self.functions.append(name)
+        return self._entry("%table", self.constants + self.functions.index(name))
+
+    def _offset(self, base: str, offset: int) -> str:
+        if not offset:
+            return base
+        address = self.code.fresh("p")
+        self.code.line(f"{address} = getelementptr i8, ptr {base}, i64 {offset}")
+        return address
+
+    def _entry(self, array: str, number: int) -> str:
+        slot, loaded = self.code.fresh("p"), self.code.fresh("p")
+        self.code.line(f"{slot} = getelementptr ptr, ptr {array}, i64 {number}")
+        self.code.line(f"{loaded} = load ptr, ptr {slot}")
+        return loaded

@@ -1,0 +1,87 @@
+"""From a function to an Executable: schedule, LLVM text, machine code, link.
+
+LLVM runs no passes of its own on the text (kernels are written as they should run); the code generator works at
+level `LEVEL`, which was measured to be as fast as higher ones on vector code and compiles sooner. Objects are
+emitted for the host and linked by LLJIT, one for the process, which keeps each object until its tracker dies.
+
+Imports: `ir`, `executable`, `module`, `target`. llvmlite is imported when the first function is compiled.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from ..ir.core import Function
+from ..ir.fuse import schedule
+from .abi import PROGRAM
+from .executable import Executable
+from .module import emit_module
+from .target import Target, host
+
+LEVEL = 1
+_lock = threading.Lock()
+_numbers = itertools.count()
+
+
+class Compiler:
+    """LLVM set up for one target. Not used by two threads at once: see `compile_function`."""
+
+    def __init__(self, target: Target) -> None:
+        from llvmlite import binding
+
+        self.binding: Any = binding
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        found = binding.Target.from_triple(target.triple)
+        self.machine: Any = found.create_target_machine(
+            cpu=target.cpu, features=target.features, opt=LEVEL, reloc="pic", codemodel="small"
+        )
+        self.layout = str(self.machine.target_data)
+        self.jit: Any = binding.create_lljit_compiler(self.machine)
+
+    def object_code(self, text: str) -> bytes:
+        """The relocatable object of an LLVM module."""
+        code: bytes = self.machine.emit_object(self.parse(text))
+        return code
+
+    def parse(self, text: str) -> Any:
+        return self.binding.parse_assembly(f'target datalayout = "{self.layout}"\n{text}')
+
+    def link(self, code: bytes) -> tuple[Any, int]:
+        """What keeps the linked code alive, and the address of its program."""
+        builder = self.binding.JITLibraryBuilder()
+        library = builder.add_object_img(code).export_symbol(PROGRAM).add_current_process()
+        tracker = library.link(self.jit, f"program{next(_numbers)}")
+        return tracker, tracker[PROGRAM]
+
+    def assembly(self, text: str) -> str:
+        """The machine code of a module, for people."""
+        code: str = self.machine.emit_assembly(self.parse(text))
+        return code
+
+
+@cache
+def compiler() -> Compiler:
+    """The compiler for this machine."""
+    return Compiler(host())
+
+
+def compile_function(f: Function, strides: Sequence[Sequence[int] | None] | None = None) -> Executable:
+    """Compile the straight-line function `f`, which has no ops that only steer differentiation.
+
+    `strides`: for each parameter its strides in elements, or None where it is row-major. Raises ValueError for
+    a function with control flow. Threads may call it; they compile one after another.
+    """
+    begun = time.perf_counter()
+    plan = schedule(f, strides)
+    module = emit_module(plan, host())
+    with _lock:
+        llvm = compiler()
+        tracker, address = llvm.link(llvm.object_code(module.text))
+    seconds = time.perf_counter() - begun
+    return Executable(f, plan, module, strides, llvm, tracker, address, seconds)

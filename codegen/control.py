@@ -1,0 +1,96 @@
+"""Control flow in LLVM text: counted loops that carry registers.
+
+Imports: `text`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .text import Code, Lanes, Vec
+
+Carried = tuple[Lanes, Vec]  # a register and the lanes that say its type
+LoopBody = Callable[[str, list[Vec]], Sequence[Vec]]
+
+
+def loop(
+    code: Code, start: str, stop: str, step: int, carried: Sequence[Carried], body: LoopBody, *, once: bool = False
+) -> list[Vec]:
+    """`for (i = start; i < stop; i += step)` over i64, run at least once; `body(i, values)` gives the carried
+    registers of the next turn. Returns those of the last. `once`: it is known to run once, so no loop is
+    made and `i` is `start`."""
+    if once:
+        return list(body(start, [v for _, v in carried]))
+    before, head = code.block, code.new_label("loop")
+    code.line(f"br label %{head}")
+    code.start_block(head)
+    place = code.reserve()
+    index, following = code.fresh("i"), code.fresh("i")
+    now = [Vec(code.fresh(), v.dtype) for _, v in carried]
+    after = list(body(index, now))
+    code.line(f"{following} = add nuw nsw i64 {index}, {step}")
+    more = code.fresh("c")
+    code.line(f"{more} = icmp slt i64 {following}, {stop}")
+    done = code.new_label("done")
+    code.line(f"br i1 {more}, label %{head}, label %{done}")
+    phis = [f"{index} = phi i64 [ {start}, %{before} ], [ {following}, %{code.block} ]"]
+    phis += [
+        f"{v.text} = phi {lanes.type(v.dtype)} [ {first.text}, %{before} ], [ {last.text}, %{code.block} ]"
+        for (lanes, first), v, last in zip(carried, now, after, strict=True)
+    ]
+    code.fill(place, phis)
+    code.start_block(done)
+    return after
+
+
+def linear(code: Code, offset: int, terms: Sequence[tuple[str, int]]) -> str:
+    """`offset + sum(index * factor)` over i64: a literal, or the register that holds it."""
+    total = str(offset) if offset else ""
+    for index, factor in terms:
+        if not factor:
+            continue
+        term = index
+        if factor != 1:
+            term = code.fresh("x")
+            code.line(f"{term} = mul nsw i64 {index}, {factor}")
+        if total:
+            joined = code.fresh("x")
+            code.line(f"{joined} = add nsw i64 {total}, {term}")
+            total = joined
+        else:
+            total = term
+    return total or "0"
+
+
+def fill(code: Code, lanes: Lanes, pointer: str, size: int, value: Vec) -> None:
+    """Store `value` to `size` adjacent elements, at least a vector of them; the last vector may overlap."""
+
+    def body(i: str, _: list[Vec]) -> list[Vec]:
+        at = clamp(code, i, size - lanes.width) if size % lanes.width else i
+        lanes.store(value, element(code, lanes, pointer, value, at))
+        return []
+
+    loop(code, "0", str(size), lanes.width, [], body, once=size == lanes.width)
+
+
+def clamp(code: Code, index: str, largest: int) -> str:
+    name = "llvm.umin.i64"
+    code.declare(name, "i64", ["i64", "i64"])
+    low = code.fresh("i")
+    code.line(f"{low} = call i64 @{name}(i64 {index}, i64 {largest})")
+    return low
+
+
+def element(code: Code, lanes: Lanes, pointer: str, like: Vec, index: str) -> str:
+    """The address of an element of `like`'s dtype."""
+    if index == "0":
+        return pointer
+    scalar = Lanes(code, 1).memory_type(like.dtype)
+    address = code.fresh("p")
+    code.line(f"{address} = getelementptr inbounds {scalar}, ptr {pointer}, i64 {index}")
+    return address
+
+
+def power_of_two_below(n: int) -> int:
+    """The largest power of two that is at most n (n >= 1)."""
+    return 1 << (n.bit_length() - 1)

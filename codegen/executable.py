@@ -1,0 +1,126 @@
+"""A compiled function that runs on arrays.
+
+Each call takes an arena from a free list (two calls in flight never share one) and gives it back. The linked
+code lives as long as its Executable. ctypes lets go of the interpreter's lock while native code runs.
+
+Imports: `ir`, `abi`, `module`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..ir.core import Function
+from ..ir.errors import DTypeError, ShapeError
+from ..ir.fuse import Schedule
+from ..ir.types import TensorType, contiguous_strides, type_of_array
+from .matmul import address_of
+from .module import Module
+
+if TYPE_CHECKING:
+    from .compiler import Compiler
+
+_ALIGN = 64
+_Native = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5)
+
+
+class Executable:
+    """A function compiled for the strides of its parameters. Call it with their arrays: the results are fresh.
+
+    Attributes: function, schedule (prints its kernels), llvm_text, compile_seconds, arena_bytes, result_types.
+    """
+
+    def __init__(
+        self, function: Function, schedule: Schedule, module: Module,
+        strides: Sequence[Sequence[int] | None] | None, compiler: Compiler, tracker: Any, address: int,
+        compile_seconds: float,
+    ) -> None:
+        self.function = function
+        self.schedule = schedule
+        self.llvm_text = module.text
+        self.compile_seconds = compile_seconds
+        self.arena_bytes = schedule.arena_bytes
+        self.result_types: tuple[TensorType, ...] = function.result_types
+        self._compiler = compiler
+        self._tracker = tracker  # the code is unloaded with it
+        self._traps = module.traps
+        self._native = _Native(address)
+        self._types = [p.type for p in function.params]
+        self._strides = _byte_strides(self._types, strides)
+        self._layouts = list(zip((t.dtype.numpy for t in self._types), (t.shape for t in self._types), self._strides))
+        self._outputs = [(t.shape, t.dtype.numpy) for t in self.result_types]
+        self._input_array = ctypes.c_void_p * len(self._types)
+        self._output_array = ctypes.c_void_p * len(self._outputs)
+        self._constants = [array for _, array in schedule.constants]
+        self._table = _table(schedule, module)
+        self._arenas: list[np.ndarray] = []
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The results on `arrays`, which have the parameters' types and strides and are aligned.
+
+        Raises ShapeError, DTypeError or ValueError where they do not; BoundsError or DivisionByZero, with
+        the user's line, where the program meets one.
+        """
+        if len(arrays) != len(self._layouts):
+            raise TypeError(f"@{self.function.name} takes {len(self._layouts)} arguments, got {len(arrays)}")
+        for i, (array, (dtype, shape, strides)) in enumerate(zip(arrays, self._layouts, strict=True)):
+            if array.dtype != dtype or array.shape != shape or array.strides != strides:
+                self._check(i, array)
+        results = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        inputs = self._input_array(*[a.ctypes.data for a in arrays])
+        outputs = self._output_array(*[a.ctypes.data for a in results])
+        traps = (ctypes.c_int64 * 2)()
+        try:
+            arena = self._arenas.pop()
+        except IndexError:
+            arena = np.empty(self.arena_bytes + _ALIGN, np.uint8)
+        self._native(inputs, outputs, -(-arena.ctypes.data // _ALIGN) * _ALIGN, self._table, traps)
+        self._arenas.append(arena)
+        if traps[0]:
+            raise self._traps.error(traps[0], traps[1])
+        return results
+
+    def _check(self, i: int, array: np.ndarray) -> None:
+        """Raise where array i is not what the code was compiled for; strides of axes that are never walked
+        (size 1, no elements) may be anything."""
+        want, got = self._types[i], type_of_array(array)
+        name = f"@{self.function.name}: %{self.function.params[i].name}"
+        if got != want:
+            error = DTypeError if got.dtype is not want.dtype else ShapeError
+            raise error(f"{name} must be {want}, got {got}")
+        pairs = zip(want.shape, array.strides, self._strides[i], strict=True)
+        if want.size and any(n > 1 and a != b for n, a, b in pairs):
+            raise ValueError(f"{name} must have strides {self._strides[i]} in bytes, got {array.strides}")
+
+    def optimized_text(self) -> str:
+        """The LLVM module as LLVM prints it after its passes (it runs none by default: verified, renumbered)."""
+        return str(self._compiler.parse(self.llvm_text))
+
+    def asm_text(self) -> str:
+        """The machine code as assembly."""
+        return self._compiler.assembly(self.llvm_text)
+
+
+def _byte_strides(
+    types: Sequence[TensorType], strides: Sequence[Sequence[int] | None] | None
+) -> list[tuple[int, ...]]:
+    given = strides if strides is not None else [None] * len(types)
+    return [
+        tuple(s * t.dtype.itemsize for s in (contiguous_strides(t.shape) if steps is None else steps))
+        for t, steps in zip(types, given, strict=True)
+    ]
+
+
+def _table(schedule: Schedule, module: Module) -> Any:
+    """The pointers that the code reads from outside: constants, then functions."""
+    size = 1 + max((b.place[1] for b, _ in schedule.constants), default=-1)
+    table = (ctypes.c_void_p * (size + len(module.functions)))()
+    for buffer, array in schedule.constants:
+        table[buffer.place[1]] = array.ctypes.data
+    for i, name in enumerate(module.functions):
+        table[size + i] = address_of(name)
+    return table

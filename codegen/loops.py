@@ -1,0 +1,375 @@
+"""A `LoopKernel` as an LLVM function: row loops around phases of vector loops.
+
+    void @name(ptr noalias %b0, ..., ptr %traps)      one pointer for each of the kernel's buffers
+
+Every trip count is a constant. A phase picks its lanes: as many registers a value as its body is light (two
+by default: two chains of dependences hide latency), never more lanes than the row has. No remainder loop:
+the last vector of a row begins where it ends with the row, so it does some elements again, which changes
+nothing, for outputs never alias inputs. Where counting twice would matter (sums), the lanes done before are
+masked: in the loop where the body is long, in a copy of the body after the loop where it is short.
+
+Trapping lanes set a flag on a branch that is not taken, and go on with a value that cannot fault.
+
+Imports: `ir.fuse`, `ir.types`, `control`, `emit`, `memory`, `reductions`, `text`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..ir.fuse import ELEMENT, Access, LoopKernel, Node, Phase, Store
+from ..ir.types import bool_, i32, i64
+from .abi import Traps
+from .control import clamp, fill, linear, loop, power_of_two_below
+from .emit import LOWER
+from .memory import Memory
+from .philox import philox_elements, philox_run
+from .reductions import BLOCK, Accumulator, combine, identity_of, positions
+from .target import Target
+from .text import Code, Lanes, Vec
+
+PEEL_NODES = 24  # bodies up to this size are written twice rather than masked in the loop
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where in the iteration code is being written: lanes, indices of the slow inner axes, and of the vector."""
+
+    lanes: Lanes
+    slow: list[str]
+    index: str
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One phase on its lanes: what it accumulates, whose values go where."""
+
+    phase: Phase
+    lanes: Lanes
+    values: dict[Node, Vec]  # rows' and kernel's scalars, splat
+    sums: list[Accumulator]
+    sources: list[Node]  # what each accumulator adds
+    n: int  # steps of the vector axis
+    peel: bool
+    mask: Vec | None = None  # lanes not done before, where some were
+
+
+def emit_loops(code: Code, name: str, kernel: LoopKernel, target: Target, traps: Traps) -> None:
+    """Write the function `name`, which runs `kernel`."""
+    _Emitter(code, kernel, target, traps).function(name)
+
+
+class _Emitter:
+    def __init__(self, code: Code, kernel: LoopKernel, target: Target, traps: Traps) -> None:
+        self.code = code
+        self.kernel = kernel
+        self.target = target
+        self.traps = traps
+        self.scalar = Lanes(code, 1, lambda _: None)
+        self.pointers = {b: f"%b{i}" for i, b in enumerate(kernel.buffers())}
+        self.memory = Memory(code, len(kernel.outer), self.pointers)
+        self.values: dict[Node, Vec] = {}  # scalars of the kernel and of the current row
+        self.outer: list[str] = []
+        self.totals: dict[Store, tuple[str, Accumulator]] = {}
+
+    def function(self, name: str) -> None:
+        written = set(self.kernel.writes())
+        params = [
+            f"ptr noalias {'' if b in written else 'readonly '}{p}" for b, p in self.pointers.items()
+        ]
+        with self.code.function(f"internal void @{name}({', '.join([*params, 'ptr %traps'])})"):
+            self.fill_accumulated()
+            self.memory.enter(self.kernel, [])
+            for node in self.kernel.prologue:
+                self.values[node] = self.node(node, _Place(self.scalar, [], "0"), self.values)
+            self.start_totals()
+            self.rows(list(self.kernel.outer))
+            self.finish_totals()
+            self.code.line("ret void")
+
+    def rows(self, sizes: list[int]) -> None:
+        """Loops over the outer axes around the phases."""
+        if not sizes:
+            if self.outer:
+                self.memory.enter(self.kernel, self.outer)
+            for phase in self.kernel.phases:
+                self.phase(phase)
+            return
+
+        def body(i: str, _: list[Vec]) -> list[Vec]:
+            self.outer.append(i)
+            self.rows(sizes[1:])
+            self.outer.pop()
+            return []
+
+        loop(self.code, "0", str(sizes[0]), 1, [], body)
+
+    # Phases.
+
+    def phase(self, phase: Phase) -> None:
+        here = _Place(self.scalar, [], "0")
+        for node in phase.row:
+            self.values[node] = self.node(node, here, self.values)
+        for store in phase.row_stores:
+            self.row_store(store)
+        if not (phase.stores or phase.reductions):
+            return
+        inner = self.kernel.inner or (1,)
+        walk = self.walk(phase, inner[-1])
+        totals = [s for s in phase.stores if s.total]
+        states = [a.wide_start() if a.blocked else a.start() for a in walk.sums[: len(phase.reductions)]]
+        for store in totals:
+            states.append([self.load_total(store)])
+        states = self.slow_axes(walk, list(inner[:-1]), [], states)
+        for store, state in zip(totals, states[len(phase.reductions) :], strict=True):
+            self.save_total(store, state[0])
+        for node, acc, state in zip(phase.reductions, walk.sums, states, strict=False):
+            self.values[node] = acc.finish(state)
+
+    def walk(self, phase: Phase, n: int) -> _Walk:
+        lanes = Lanes(self.code, self.target.lanes(phase, n), lambda _: None)
+        long = math.prod(self.kernel.inner) > BLOCK
+        sums = [
+            Accumulator(self.code, lanes, r.attrs["op"], r.args[0].dtype, long=long) for r in phase.reductions
+        ]
+        sums += [self.totals[s][1] for s in phase.stores if s.total]
+        sources = [r.args[0] for r in phase.reductions] + [s.node for s in phase.stores if s.total]
+        partial = n % lanes.width != 0
+        counted = any(a.masked for a in sums) or any(
+            s.combine in ("sum", "prod") for s in phase.stores if not s.total
+        )
+        walk = _Walk(phase, lanes, {}, sums, sources, n, partial and counted and len(phase.body) <= PEEL_NODES)
+        used = {a for node in phase.body for a in node.args} | {s.node for s in phase.stores} | set(sources)
+        for node, value in self.values.items():
+            if node in used and node.level != ELEMENT:
+                walk.values[node] = self.splat(lanes, node, value)
+        return walk
+
+    def splat(self, lanes: Lanes, node: Node, value: Vec) -> Vec:
+        return lanes.const(node.attrs["value"], node.dtype) if node.op == "const" else lanes.splat(value)
+
+    def slow_axes(
+        self, walk: _Walk, sizes: list[int], slow: list[str], states: list[list[Vec]]
+    ) -> list[list[Vec]]:
+        """Loops over the inner axes but the last, carrying the states."""
+        if not sizes:
+            return self.line(walk, slow, states)
+
+        def body(i: str, now: list[Vec]) -> list[Vec]:
+            return _flat(self.slow_axes(walk, sizes[1:], [*slow, i], _like(states, now)))
+
+        carried = [(walk.lanes, v) for v in _flat(states)]
+        return _like(states, loop(self.code, "0", str(sizes[0]), 1, carried, body))
+
+    def line(self, walk: _Walk, slow: list[str], states: list[list[Vec]]) -> list[list[Vec]]:
+        """The vector axis: whole, or in blocks where a sum is long."""
+        width = walk.lanes.width
+        full = walk.n // width * width if walk.peel else walk.n
+        per_block = max(BLOCK // width, 1) * width
+        if not any(a.blocked for a in walk.sums):
+            return self.vectors(walk, slow, states, "0", str(full), full <= width, last=True)
+        if full <= per_block:
+            return self.block(walk, slow, states, "0", str(full), full <= width, last=True)
+        begun = (full - 1) // per_block * per_block  # where the last block begins
+        carried = [(walk.lanes, v) for v in _flat(states)]
+
+        def body(lo: str, now: list[Vec]) -> list[Vec]:
+            hi = self.code.fresh("i")
+            self.code.line(f"{hi} = add nuw nsw i64 {lo}, {per_block}")
+            return _flat(self.block(walk, slow, _like(states, now), lo, hi, per_block == width, last=False))
+
+        states = _like(states, loop(self.code, "0", str(begun), per_block, carried, body, once=begun == per_block))
+        return self.block(walk, slow, states, str(begun), str(full), full - begun <= width, last=True)
+
+    def block(
+        self, walk: _Walk, slow: list[str], states: list[list[Vec]], lo: str, hi: str, once: bool, last: bool
+    ) -> list[list[Vec]]:
+        """`vectors` with fresh narrow states for blocked sums, flushed at its end."""
+        narrow = [a.start() if a.blocked else s for a, s in zip(walk.sums, states, strict=True)]
+        done = self.vectors(walk, slow, narrow, lo, hi, once, last)
+        return [
+            a.flush(s, d) if a.blocked else d for a, s, d in zip(walk.sums, states, done, strict=True)
+        ]
+
+    def vectors(
+        self, walk: _Walk, slow: list[str], states: list[list[Vec]], lo: str, hi: str, once: bool, last: bool
+    ) -> list[list[Vec]]:
+        """The loop over vectors from lo to hi, then the peeled one if the row ends here."""
+        width, n = walk.lanes.width, walk.n
+        ragged = n % width != 0 and not walk.peel and last
+
+        def body(i: str, now: list[Vec]) -> list[Vec]:
+            at = i
+            walk.mask = None
+            if ragged:
+                at = clamp(self.code, i, n - width)
+                walk.mask = self.fresh_lanes(walk, i, at)
+            return _flat(self.body(walk, slow, at, _like(states, now)))
+
+        carried = [(walk.lanes, v) for v in _flat(states)]
+        states = _like(states, loop(self.code, lo, hi, width, carried, body, once=once))
+        if walk.peel and last:
+            walk.mask = _constant_mask(width, width - n % width)
+            states = self.body(walk, slow, str(n - width), states)
+            walk.mask = None
+        return states
+
+    def fresh_lanes(self, walk: _Walk, i: str, at: str) -> Vec | None:
+        """The lanes that the vector before has not done, where any sum asks."""
+        counted = any(a.masked for a in walk.sums)
+        if not counted and not any(s.combine in ("sum", "prod") for s in walk.phase.stores):
+            return None
+        done = self.scalar.sub(Vec(i, i64), Vec(at, i64))
+        from_ = walk.lanes.splat(Vec(self.truncate(done), i32))
+        return walk.lanes.compare("ge", positions(walk.lanes, i32), from_)
+
+    def truncate(self, x: Vec) -> str:
+        return self.scalar.cast(x, i32).text
+
+    def body(self, walk: _Walk, slow: list[str], at: str, states: list[list[Vec]]) -> list[list[Vec]]:
+        place = _Place(walk.lanes, slow, at)
+        values = dict(walk.values)
+        for node in walk.phase.body:
+            values[node] = self.node(node, place, values)
+        for store in walk.phase.stores:
+            if not store.total:
+                self.store(walk, store, place, values[store.node])
+        after = []
+        for acc, state, source in zip(walk.sums, states, walk.sources, strict=True):
+            value = values[source]
+            if acc.masked and walk.mask is not None:
+                value = walk.lanes.select(walk.mask, value, identity_of(acc.op, acc.dtype))
+            after.append(acc.step(state, value, at))
+        return after
+
+    def store(self, walk: _Walk, store: Store, place: _Place, value: Vec) -> None:
+        if store.combine:
+            old = self.memory.load(store.access, value.dtype, place.lanes, place.slow, place.index)
+            if walk.mask is not None and store.combine in ("sum", "prod"):
+                value = walk.lanes.select(walk.mask, value, identity_of(store.combine, value.dtype))
+            value = combine(place.lanes, store.combine, old, value)
+        self.memory.store(value, store.access, place.lanes, place.slow, place.index)
+
+    def row_store(self, store: Store) -> None:
+        value = self.values[store.node]
+        if store.total:
+            self.save_total(store, self.add_wide(store, value))
+            return
+        if store.combine:
+            old = self.memory.load(store.access, value.dtype, self.scalar, [], "0")
+            value = combine(self.scalar, store.combine, old, value)
+        self.memory.store(value, store.access, self.scalar, [], "0")
+
+    # Totals: over the whole kernel, on the stack.
+
+    def start_totals(self) -> None:
+        for phase in self.kernel.phases:
+            n = (self.kernel.inner or (1,))[-1]
+            for stores, width in ((phase.row_stores, 1), (phase.stores, self.target.lanes(phase, n))):
+                for store in stores:
+                    if store.total:
+                        self.start_total(store, Lanes(self.code, width))
+
+    def start_total(self, store: Store, lanes: Lanes) -> None:
+        acc = Accumulator(self.code, lanes, store.combine, store.node.dtype, long=True)
+        slot = self.code.fresh("total")
+        first = acc.wide_start() if acc.blocked else acc.start()
+        self.code.line(f"{slot} = alloca {lanes.memory_type(first[0].dtype)}, align 64")
+        self.totals[store] = slot, acc
+        self.save_total(store, first[0])
+
+    def load_total(self, store: Store) -> Vec:
+        slot, acc = self.totals[store]
+        return acc.lanes.load(slot, acc.wide_dtype if acc.blocked else acc.dtype, 64)
+
+    def save_total(self, store: Store, value: Vec) -> None:
+        slot, acc = self.totals[store]
+        acc.lanes.store(value, slot, 64)
+
+    def add_wide(self, store: Store, value: Vec) -> Vec:
+        old = self.load_total(store)
+        return combine(self.scalar, store.combine, old, self.scalar.cast(value, old.dtype))
+
+    def finish_totals(self) -> None:
+        for store, (_, acc) in self.totals.items():
+            result = acc.finish([self.load_total(store)])
+            assert store.access.buffer is not None
+            self.scalar.store(result, self.pointers[store.access.buffer])
+
+    def fill_accumulated(self) -> None:
+        """Give what is accumulated in memory its identity."""
+        for store in self.kernel.stores():
+            if store.combine and not store.total:
+                buffer = store.access.buffer
+                assert buffer is not None
+                natural = self.target.vector_bytes // buffer.dtype.itemsize
+                lanes = Lanes(self.code, min(natural, power_of_two_below(buffer.size)))
+                value = lanes.const(identity_of(store.combine, buffer.dtype), buffer.dtype)
+                fill(self.code, lanes, self.pointers[buffer], buffer.size, value)
+
+    # Nodes.
+
+    def node(self, node: Node, place: _Place, values: dict[Node, Vec]) -> Vec:
+        m = place.lanes
+        match node.op:
+            case "const":
+                return m.const(node.attrs["value"], node.dtype)
+            case "load" | "keep":
+                assert node.access is not None
+                places = [(values[a], s) for a, s in zip(node.args, node.attrs.get("strides", ()), strict=True)]
+                return self.memory.load(node.access, node.dtype, m, place.slow, place.index, places)
+            case "iota":
+                assert node.access is not None
+                return m.cast(self.numbers(node.access, place), node.dtype)
+            case "first":
+                return values[node.args[0]]
+            case "index":
+                return self.index(node, m, values[node.args[0]])
+            case "philox":
+                return self.philox(node, place, values)
+        m.on_trap = lambda condition: self.traps.report(self.code, m, node, condition, None)
+        return LOWER[node.op](m, [values[a] for a in node.args], node.attrs, node.dtype)
+
+    def numbers(self, access: Access, place: _Place) -> Vec:
+        """The affine form of `access` in the lanes, as i64."""
+        first, step = self.memory.number(access, self.outer, place.slow, place.index)
+        if place.lanes.width == 1:
+            return Vec(first, i64)
+        return place.lanes.add(place.lanes.splat(Vec(first, i64)), positions(place.lanes, i64, step))
+
+    def index(self, node: Node, m: Lanes, x: Vec) -> Vec:
+        limit = node.attrs["limit"]
+        outside = m.emit(f"icmp uge {m.type(i64)} {x.text}, {m.const(limit, i64).text}", bool_)
+        self.traps.report(self.code, m, node, outside, x)
+        return m.select(outside, 0, x)
+
+    def philox(self, node: Node, place: _Place, values: dict[Node, Vec]) -> Vec:
+        m, (key, offset) = place.lanes, (self.values[a] for a in node.args)
+        assert node.access is not None
+        starts = (node.access.offset, *node.access.strides[:-1], (self.kernel.inner or (1,))[-1], m.width)
+        if node.access.strides[-1:] == (1,) and all(s % 4 == 0 for s in starts):
+            first, _ = self.memory.number(node.access, self.outer, place.slow, place.index)
+            return philox_run(m, key, offset, Vec(first, i64))
+        return philox_elements(m, m.splat(key), m.splat(offset), self.numbers(node.access, place))
+
+
+def _flat(states: Sequence[Sequence[Vec]]) -> list[Vec]:
+    return [v for state in states for v in state]
+
+
+def _like(states: Sequence[Sequence[Vec]], flat: Sequence[Vec]) -> list[list[Vec]]:
+    left = list(flat)
+    out = []
+    for state in states:
+        out.append(left[: len(state)])
+        left = left[len(state) :]
+    return out
+
+
+def _constant_mask(width: int, done: int) -> Vec:
+    """True in the lanes from `done` on."""
+    if width == 1:
+        return Vec("true", bool_)
+    return Vec(f"<{', '.join(f'i1 {int(i >= done)}' for i in range(width))}>", bool_)

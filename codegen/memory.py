@@ -1,0 +1,143 @@
+"""Loads and stores through accesses: from an affine place to an address, from strides to vectors.
+
+An address is worked out in parts: at the entry of the kernel for what no outer loop moves, at the start of a
+row for the rest, in the vector loop for the inner axes. A stride of 1 along the vector axis is a plain vector
+load, -1 one that is reversed, 0 a scalar for all lanes, anything else (or a computed index) a gather.
+
+Imports: `ir.fuse`, `ir.types`, `control`, `reductions`, `text`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..ir.fuse import Access, Buffer, LoopKernel
+from ..ir.types import DType, i64
+from .control import linear
+from .reductions import positions
+from .text import MEMORY_TYPE, Code, Lanes, Vec
+
+
+class Memory:
+    """The addresses of one kernel: `rows` has, for each access, where its row begins."""
+
+    def __init__(self, code: Code, n_outer: int, pointers: Mapping[Buffer, str]) -> None:
+        self.code = code
+        self.n_outer = n_outer
+        self.pointers = pointers
+        self.rows: dict[Access, str] = {}
+
+    def enter(self, kernel: LoopKernel, outer: Sequence[str]) -> None:
+        """Work out row addresses: at the kernel's entry (`outer` empty) those that no outer loop moves, in a
+        row the others."""
+        held = [n.access for n in kernel.nodes()] + [s.access for s in kernel.stores()]
+        for access in dict.fromkeys(held):
+            if access is None or access.buffer is None:
+                continue
+            moves = any(access.strides[: self.n_outer])
+            if moves == bool(outer):
+                terms = list(zip(outer, access.strides, strict=False))
+                start = linear(self.code, access.offset, terms)
+                self.rows[access] = self.offset(self.pointers[access.buffer], access.buffer.dtype, start)
+
+    def offset(self, pointer: str, dtype: DType, index: str) -> str:
+        if index == "0":
+            return pointer
+        address = self.code.fresh("p")
+        self.code.line(f"{address} = getelementptr {MEMORY_TYPE[dtype.code]}, ptr {pointer}, i64 {index}")
+        return address
+
+    def number(self, access: Access, outer: Sequence[str], slow: Sequence[str], index: str) -> tuple[str, int]:
+        """The affine form itself at the first lane, and its step from lane to lane."""
+        steps = [*outer, *slow, index]
+        terms = list(zip(steps, access.strides, strict=False))
+        return linear(self.code, access.offset, terms), self.step(access)
+
+    def step(self, access: Access) -> int:
+        return access.strides[-1] if len(access.strides) > self.n_outer else 0
+
+    def address(self, access: Access, dtype: DType, slow: Sequence[str], index: str, back: int = 0) -> str:
+        """The address of the first lane's element, `back` elements earlier."""
+        inner = access.strides[self.n_outer :]
+        terms = list(zip([*slow, index], inner, strict=False)) if inner else []
+        return self.offset(self.rows[access], dtype, linear(self.code, -back, terms))
+
+    def load(
+        self, access: Access, dtype: DType, lanes: Lanes, slow: Sequence[str], index: str,
+        places: Sequence[tuple[Vec, int]] = (),
+    ) -> Vec:
+        """Lanes of the element at `access`, moved by computed `places` (i64 lanes times a stride)."""
+        step, width = self.step(access), lanes.width
+        if width == 1 or (step in (0, 1, -1) and not places):
+            return self._regular(access, dtype, lanes, slow, index, step, places)
+        base = self.address(access, dtype, slow, index)
+        raw = self._gather(lanes, dtype, self._addresses(lanes, dtype, base, step, places))
+        return lanes.from_memory(raw)
+
+    def _regular(
+        self, access: Access, dtype: DType, lanes: Lanes, slow: Sequence[str], index: str, step: int,
+        places: Sequence[tuple[Vec, int]],
+    ) -> Vec:
+        if lanes.width == 1:
+            at = self.address(access, dtype, slow, index)
+            moved = linear(self.code, 0, [(v.text, s) for v, s in places])
+            return lanes.load(self.offset(at, dtype, moved), dtype)
+        if step == 0:
+            one = Lanes(self.code, 1)
+            return lanes.splat(one.load(self.address(access, dtype, slow, index), dtype))
+        if step == 1:
+            return lanes.load(self.address(access, dtype, slow, index), dtype)
+        return self._reversed(lanes, lanes.load(self.address(access, dtype, slow, index, lanes.width - 1), dtype))
+
+    def store(self, value: Vec, access: Access, lanes: Lanes, slow: Sequence[str], index: str) -> None:
+        step, dtype = self.step(access), value.dtype
+        if lanes.width == 1 or step == 1:
+            lanes.store(value, self.address(access, dtype, slow, index))
+        elif step == -1:
+            back = self.address(access, dtype, slow, index, lanes.width - 1)
+            lanes.store(self._reversed(lanes, value), back)
+        else:
+            base = self.address(access, dtype, slow, index)
+            self._scatter(lanes, lanes.to_memory(value), self._addresses(lanes, dtype, base, step, ()))
+
+    def _reversed(self, lanes: Lanes, x: Vec) -> Vec:
+        type = lanes.type(x.dtype)
+        order = ", ".join(f"i32 {i}" for i in reversed(range(lanes.width)))
+        return lanes.emit(
+            f"shufflevector {type} {x.text}, {type} poison, <{lanes.width} x i32> <{order}>", x.dtype
+        )
+
+    def _addresses(
+        self, lanes: Lanes, dtype: DType, base: str, step: int, places: Sequence[tuple[Vec, int]]
+    ) -> str:
+        """A vector of pointers."""
+        moved = positions(lanes, i64, step)
+        for place, stride in places:
+            moved = lanes.add(moved, lanes.mul(place, stride) if stride != 1 else place)
+        name = self.code.fresh("p")
+        self.code.line(
+            f"{name} = getelementptr {MEMORY_TYPE[dtype.code]}, ptr {base}, {lanes.type(i64)} {moved.text}"
+        )
+        return name
+
+    def _masked(self, lanes: Lanes, dtype: DType, op: str) -> tuple[str, str, str, str]:
+        """Name, element type, pointer type and full mask of llvm.masked.gather or scatter."""
+        element = MEMORY_TYPE[dtype.code]
+        suffix = f"f{dtype.bits}" if dtype.is_floating_point else element
+        pointers = f"<{lanes.width} x ptr>"
+        mask = f"<{lanes.width} x i1> splat (i1 true)"
+        return f"llvm.masked.{op}.v{lanes.width}{suffix}.v{lanes.width}p0", lanes.memory_type(dtype), pointers, mask
+
+    def _gather(self, lanes: Lanes, dtype: DType, addresses: str) -> Vec:
+        name, type, pointers, mask = self._masked(lanes, dtype, "gather")
+        self.code.declare(name, type, [pointers, "i32", f"<{lanes.width} x i1>", type])
+        return lanes.emit(
+            f"call {type} @{name}({pointers} {addresses}, i32 {dtype.itemsize}, {mask}, {type} poison)", dtype
+        )
+
+    def _scatter(self, lanes: Lanes, raw: Vec, addresses: str) -> None:
+        name, type, pointers, mask = self._masked(lanes, raw.dtype, "scatter")
+        self.code.declare(name, "void", [type, pointers, "i32", f"<{lanes.width} x i1>"])
+        self.code.line(
+            f"call void @{name}({type} {raw.text}, {pointers} {addresses}, i32 {raw.dtype.itemsize}, {mask})"
+        )

@@ -1,0 +1,32 @@
+"""Scheduling: which operations share a kernel, and each kernel as data.
+
+    schedule(f) -> Schedule      `to_text` prints it; `codegen` reads it
+
+In the order that data takes: `prepare` (a function as items over views), `inline` (what is computed again),
+`groups` (what shares a kernel), `build` (a group as loops and phases), `schedule` (buffers, the arena).
+`kernel` is the loop IR, `views` the arithmetic of index maps, `items` what the first four work on.
+
+Imports: `core`, `types` and `ops` of the IR.
+"""
+
+from .kernel import (
+    ELEMENT,
+    KERNEL,
+    ROW,
+    Access,
+    Buffer,
+    CallKernel,
+    LoopKernel,
+    Node,
+    Operand,
+    Phase,
+    Schedule,
+    Store,
+    to_text,
+)
+from .schedule import schedule
+
+__all__ = [
+    "ELEMENT", "KERNEL", "ROW", "Access", "Buffer", "CallKernel", "LoopKernel", "Node", "Operand", "Phase",
+    "Schedule", "Store", "schedule", "to_text",
+]

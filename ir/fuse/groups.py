@@ -1,0 +1,442 @@
+"""Which items share a kernel: groups of items over one iteration, chosen greedily in program order.
+
+A group is a future kernel: `size` steps, of which the last `inner` are a row once a reduction over rows is in
+it. Its members are at one of two levels: ELEMENT (every step) or ROW (every row). An item joins the group of
+its operands where each operand made there is read in place: the element at the same step, or the row's scalar.
+What a reduction over rows gives is such a scalar; sums over other axes are whole only after the kernel. Groups
+merge when an item reads from both, and when they read the same memory.
+
+Cost model: joining a group saves the store and the loads of what is passed on, so it is done wherever allowed.
+Cheap items made from memory alone are no members at all (`inline`). Row scalars are computed one at
+a time, so a group takes no more of them than its rows are long (`_row_budget`).
+
+Invariants: the graph of groups has no cycle; a group's `cuts` divide one another, so one loop nest has them.
+Imports: `items`, `prepare`, `views`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .inline import inline, leaves
+from .items import Item, Ref, Root, cost
+from .kernel import ELEMENT, ROW
+from .prepare import Program
+from .views import View, canonical, common_cuts
+
+AFTER = -1  # the level of a result that is whole only after the kernel
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """`before`: groups that must run earlier, as a bit set; `bits`: this group's own."""
+
+    bits: int
+    size: int
+    call: Item | None = None
+    inner: int = 0  # steps in a row; 0 while no reduction has fixed it
+    kept_runs: list[int] = field(default_factory=list)  # a row must divide these
+    cuts: tuple[int, ...] = ()
+    members: list[tuple[Item, int]] = field(default_factory=list)
+    row_cost: float = 0.0
+    before: int = 0
+    after: int = 0
+    edges: list[tuple[int, Ref]] = field(default_factory=list)  # (level, operand) from other loop groups
+    reads: dict[Root, None] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return self.size // self.inner if self.inner else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How an item would join a group: its level, and what becomes of the group's row and cuts."""
+
+    level: int
+    inner: int
+    kept_runs: tuple[int, ...]
+    cuts: tuple[int, ...]
+
+
+def _row_budget(inner: int) -> float:
+    return max(256.0, 2.0 * inner)
+
+
+class Grouping:
+    """Groups of a program's items; `home` says where each computed root is made and at which level."""
+
+    def __init__(self, program: Program) -> None:
+        inline(program)
+        self.program = program
+        self.groups: dict[int, Group] = {}
+        self._next = 1
+        self.home: dict[Root, tuple[Group, int]] = {}
+        self.part_homes: dict[Root, list[Group]] = {}
+        self._readers: dict[Root, list[Group]] = {}
+        for item in self._needed():
+            if item.kind == "call":
+                self._place_call(item)
+            else:
+                self._place(item)
+        self._merge_siblings()
+
+    def _needed(self) -> list[Item]:
+        """Items that a stored root depends on, without those that are only computed where they are read."""
+        wanted: set[Item] = set()
+        todo = [item for root in self.program.stored for item in root.producers()]
+        while todo:
+            item = todo.pop()
+            if item in wanted:
+                continue
+            wanted.add(item)
+            for root, _ in item.args:
+                todo += root.producers()
+            for root in item.outs:
+                if root.alias is not None:
+                    todo += root.alias.producers()
+        stored = self.program.stored
+        return [i for i in self.program.items if i in wanted and (not i.out.inline or i.out in stored)]
+
+    # The graph of groups.
+
+    def _new_group(self, size: int) -> Group:
+        group = Group(self._next, size)
+        self.groups[self._next] = group
+        self._next <<= 1
+        return group
+
+    def _depend(self, group: Group, on: Group) -> None:
+        new = (on.before | on.bits) & ~group.before
+        if not new:
+            return
+        late = group.bits | group.after
+        for other in self.groups.values():
+            if other.bits & late:
+                other.before |= new
+            if other.bits & new:
+                other.after |= late
+
+    def _sources(self, item: Item) -> dict[Group, list[Ref]]:
+        """The groups that make what the item reads."""
+        found: dict[Group, list[Ref]] = {}
+        for ref in leaves(item.args):
+            for group in self._makers(ref.root):
+                found.setdefault(group, []).append(ref)
+        return found
+
+    def _makers(self, root: Root) -> list[Group]:
+        if root in self.home:
+            return [self.home[root][0]]
+        return self.part_homes.get(root, [])
+
+    # Placing items.
+
+    def _place_call(self, item: Item) -> None:
+        group = self._new_group(0)
+        group.call = item
+        for source in self._sources(item):
+            self._depend(group, source)
+        for root in item.outs:
+            self.home[root] = (group, AFTER)
+
+    def _place(self, item: Item) -> None:
+        sources = self._sources(item)
+        chosen: Group | None = None
+        for group in self._candidates(item, sources):
+            if chosen is None:
+                if self._may_join(group, item, sources):
+                    chosen = group
+            elif group.bits in self.groups and self._merge(chosen, group):
+                sources = self._sources(item)
+                if self.groups.get(chosen.bits) is not chosen:
+                    chosen = group
+        if chosen is not None and not self._may_join(chosen, item, sources):
+            chosen = None
+        if chosen is None:
+            chosen = self._new_group(item.size)
+        self._join(chosen, item, sources)
+
+    def _candidates(self, item: Item, sources: dict[Group, list[Ref]]) -> list[Group]:
+        """Groups worth joining: those that make an operand, latest first, then those that read the same."""
+        found = {g: None for g in sorted(sources, key=lambda g: -g.bits) if g.call is None}
+        for root in _memory_read(item):
+            for group in self._readers.get(root, [])[-4:]:
+                if group.bits in self.groups and group.size == item.size:
+                    found.setdefault(group)
+        return list(found)
+
+    def _may_join(self, group: Group, item: Item, sources: dict[Group, list[Ref]]) -> Fit | None:
+        if any(s is not group and s.before & group.bits for s in sources):
+            return None
+        return self._fit(group, item)
+
+    def _fit(self, group: Group, item: Item) -> Fit | None:
+        if group.call is not None:
+            return None
+        if item.size == group.size:
+            fit = self._fit_reduction(group, item) if item.kind == "reduce" else Fit(
+                ELEMENT, group.inner, tuple(group.kept_runs), group.cuts
+            )
+            scale = 1
+        elif group.inner and item.size == group.rows:
+            if group.row_cost + cost(item.op) > _row_budget(group.inner):
+                return None
+            fit, scale = Fit(ROW, group.inner, tuple(group.kept_runs), group.cuts), group.inner
+        else:
+            return None
+        if fit is None or not all(
+            self._in_place(group, fit.level, ref, fit.inner)
+            for ref in leaves(item.args) if any(g is group for g in self._makers(ref.root))
+        ):
+            return None
+        cuts = common_cuts(fit.cuts, _item_cuts(item, scale))
+        return Fit(fit.level, fit.inner, fit.kept_runs, cuts) if cuts is not None else None
+
+    def _fit_reduction(self, group: Group, item: Item) -> Fit | None:
+        pattern = item.pattern
+        inner, kept = group.inner, list(group.kept_runs)
+        row = _row_of(item)
+        if row:
+            if inner not in (0, row):
+                return None
+            inner = row
+        if not pattern[-1][1]:
+            kept.append(pattern[-1][0])
+        if inner and any(run % inner for run in kept):
+            return None
+        cuts = common_cuts(group.cuts, [inner] if 1 < inner < group.size else [])
+        return Fit(ELEMENT, inner, tuple(kept), cuts) if cuts is not None else None
+
+    def _in_place(self, group: Group, level: int, ref: Ref, inner: int) -> bool:
+        """Whether an operand made in `group` is read at the step, or the row, that makes it."""
+        if ref.root not in self.home:
+            return False
+        return in_place(level, self.home[ref.root][1], ref.view, group.size, inner)
+
+    def _join(self, group: Group, item: Item, sources: dict[Group, list[Ref]]) -> None:
+        fit = self._fit(group, item)
+        if fit is None:
+            # The operands' own views have no common loop nest: the widest is kept, the others are copied.
+            item = self._untangle(item)
+            sources = self._sources(item)
+            fit = self._fit(group, item)
+            assert fit is not None
+        group.inner, group.kept_runs, group.cuts = fit.inner, list(fit.kept_runs), fit.cuts
+        group.members.append((item, fit.level))
+        if fit.level == ROW:
+            group.row_cost += cost(item.op)
+        for source, refs in sources.items():
+            if source is not group:
+                self._depend(group, source)
+                if source.call is None:
+                    group.edges += [(fit.level, ref) for ref in refs]
+        for root in _memory_read(item):
+            group.reads[root] = None
+            self._readers.setdefault(root, []).append(group)
+        self._set_home(group, item, fit.level)
+
+    def _set_home(self, group: Group, item: Item, level: int) -> None:
+        if item.window is not None:
+            self.part_homes.setdefault(item.out, []).append(group)
+            return
+        if item.kind == "reduce":
+            pattern = item.pattern
+            by_row = level == ELEMENT and len(pattern) <= 2 and pattern[-1][1] and _row_of(item) > 0
+            level = ROW if by_row else AFTER
+        self.home[item.out] = (group, level)
+
+    def _untangle(self, item: Item) -> Item:
+        """The item with copies, made by items of their own, for operands whose cuts do not go together."""
+        cuts: tuple[int, ...] = common_cuts(_pattern_cuts(item)) or ()
+        if item.window is not None:
+            cuts = tuple(item.window.cuts())
+        args: list[Ref] = []
+        for ref in item.args:
+            both = common_cuts(cuts, *(leaf.view.cuts() for leaf in leaves([ref])))
+            if both is None:
+                copied = self.program.copy(ref)
+                assert copied.root.item is not None
+                self._place(copied.root.item)
+                args.append(copied)
+            else:
+                cuts = both
+                args.append(ref)
+        item.args = tuple(args)
+        return item
+
+    # Merging groups.
+
+    def _merge(self, into: Group, other: Group) -> bool:
+        """Make one group of two where that is allowed."""
+        if into is other:
+            return True
+        if into.call is not None or other.call is not None:
+            return False
+        if into.size != other.size:
+            if other.inner and into.size == other.rows:
+                into, other = other, into
+            if not into.inner or other.size != into.rows:
+                return False
+            return self._merge_rows(into, other)
+        if (into.after & other.before) or (other.after & into.before):
+            return False
+        if into.inner and other.inner and into.inner != other.inner:
+            return False
+        inner = into.inner or other.inner
+        kept = [*into.kept_runs, *other.kept_runs]
+        cuts = common_cuts(into.cuts, other.cuts)
+        if cuts is None or (inner and any(run % inner for run in kept)):
+            return False
+        if not self._edges_in_place(into, other, inner):
+            return False
+        self._absorb(into, other, [(i, level) for i, level in other.members])
+        into.inner, into.kept_runs, into.cuts = inner, kept, cuts
+        into.row_cost += other.row_cost
+        return True
+
+    def _merge_rows(self, into: Group, other: Group) -> bool:
+        """Make an elementwise group over the rows of `into` part of it, a scalar a row."""
+        if other.inner or (into.after & other.before) or (other.after & into.before):
+            return False
+        spent = sum(cost(i.op) for i, _ in other.members)
+        scaled = [c * into.inner for c in other.cuts]
+        cuts = common_cuts(into.cuts, scaled)
+        if cuts is None or into.row_cost + spent > _row_budget(into.inner):
+            return False
+        for level, ref in into.edges:
+            home = self.home.get(ref.root)
+            if home is not None and home[0] is other:
+                made = AFTER if home[1] == AFTER else ROW
+                if not in_place(level, made, ref.view, into.size, into.inner):
+                    return False
+        for _, ref in other.edges:
+            home = self.home.get(ref.root)
+            if home is not None and home[0] is into:
+                if not in_place(ROW, home[1], ref.view, into.size, into.inner):
+                    return False
+        self._absorb(into, other, [(i, ROW) for i, _ in other.members])
+        for item, _ in other.members:
+            if item.window is None and self.home[item.out][1] != AFTER:
+                self.home[item.out] = (into, ROW)
+        into.cuts = cuts
+        into.row_cost += spent
+        return True
+
+    def _edges_in_place(self, a: Group, b: Group, inner: int) -> bool:
+        for group, source in ((a, b), (b, a)):
+            for level, ref in group.edges:
+                if any(g is source for g in self._makers(ref.root)) and not self._in_place(
+                    source, level, ref, inner
+                ):
+                    return False
+        return True
+
+    def _absorb(self, into: Group, other: Group, members: list[tuple[Item, int]]) -> None:
+        into.members += members
+        del self.groups[other.bits]
+        for item, _ in other.members:
+            if item.window is not None:
+                homes = self.part_homes[item.out]
+                homes[:] = [into if g is other else g for g in homes]
+            else:
+                self.home[item.out] = (into, self.home[item.out][1])
+        both = into.bits | other.bits
+        before = (into.before | other.before) & ~both
+        after = (into.after | other.after) & ~both
+        into.before, into.after = before, after
+        for group in self.groups.values():
+            if group is into:
+                continue
+            if group.bits & after:
+                group.before = (group.before & ~other.bits) | into.bits | before
+            if group.bits & before:
+                group.after = (group.after & ~other.bits) | into.bits | after
+        into.edges += other.edges
+        for root in other.reads:
+            into.reads[root] = None
+            self._readers[root] = [into if g is other else g for g in self._readers[root]]
+
+    def _merge_siblings(self) -> None:
+        """Merge groups over equal iterations that read the same memory."""
+        for readers in list(self._readers.values()):
+            last: Group | None = None
+            for group in list(dict.fromkeys(readers)):
+                if group.bits not in self.groups:
+                    continue
+                if last is not None and last.bits in self.groups and last.size == group.size:
+                    if self._merge(last, group):
+                        continue
+                last = group
+
+    # The result.
+
+    def ordered(self) -> list[Group]:
+        """The groups in an order that respects what each reads; members in program order."""
+        for group in self.groups.values():
+            group.members.sort(key=lambda m: m[0].order)
+        done = 0
+        left = sorted(self.groups.values(), key=_first)
+        alive = 0
+        for group in left:
+            alive |= group.bits
+        out: list[Group] = []
+        while left:
+            later: list[Group] = []
+            for group in left:
+                if group.before & alive & ~done:
+                    later.append(group)
+                else:
+                    done |= group.bits
+                    out.append(group)
+            left = later
+        return out
+
+
+def _first(group: Group) -> int:
+    return group.call.order if group.call is not None else min(i.order for i, _ in group.members)
+
+
+def in_place(level: int, made: int, view: View, size: int, inner: int) -> bool:
+    """Whether an item at `level` reads the element, or the row scalar, that its own step makes."""
+    if made == AFTER:
+        return False
+    if level == made:
+        return view.is_identity() and view.size == (size if level == ELEMENT else size // (inner or 1))
+    if level == ELEMENT and made == ROW and inner:
+        return view == canonical(0, ((size // inner, 1), (inner, 0)))
+    return False
+
+
+def _row_of(item: Item) -> int:
+    """The length of the row that a reduction works on; 0 where any will do."""
+    pattern = item.pattern
+    if pattern[-1][1] and (len(pattern) > 1 or item.op in ("argmax", "argmin")):
+        return pattern[-1][0]
+    return 0
+
+
+def _pattern_cuts(item: Item) -> list[int]:
+    cuts, step = [], 1
+    for n, _ in reversed(item.pattern[1:]):
+        step *= n
+        cuts.append(step)
+    return cuts
+
+
+def _item_cuts(item: Item, scale: int) -> list[int]:
+    cuts = _pattern_cuts(item)
+    for ref in leaves(item.args):
+        cuts += ref.view.cuts()
+    if item.window is not None:
+        cuts += item.window.cuts()
+    return [c * scale for c in cuts]
+
+
+def _memory_read(item: Item) -> list[Root]:
+    """Memory from outside the loop groups that the item reads."""
+    return [r.root for r in leaves(item.args) if r.root.is_memory or r.root.writers or _from_call(r.root)]
+
+
+def _from_call(root: Root) -> bool:
+    return root.item is not None and root.item.kind == "call"

@@ -1,0 +1,96 @@
+"""What the scheduler works on: a function without shapes and without views.
+
+    Root   an array that is stored or computed in row-major order
+    Ref    a root seen through a view: what an operand is
+    Item   work that computes a root: 'map' (elementwise over `size` steps), 'reduce', or 'call' (an op with
+           a kernel of its own)
+
+A shape is only how the steps of an iteration are named, so items have none: a map item runs `size` steps and
+each operand's view says which element a step reads. A reduce item's `pattern` says which runs of its
+iteration are summed away.
+
+Imports: `core`, `types`, `views`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..core import Loc
+from ..types import DType
+from .views import View
+
+Pattern = tuple[tuple[int, bool], ...]  # runs of the iteration, slowest first: size, whether it is reduced
+
+
+@dataclass(eq=False, slots=True)
+class Root:
+    """`place` is ('param', i) or ('constant', i) for memory given from outside, ('result', i) for what is
+    computed into a result, None for a temporary. `item` computes it; a root put together from several parts
+    has `writers` instead. `alias`: the root whose memory an in-place call takes over."""
+
+    name: str
+    dtype: DType
+    size: int
+    place: tuple[str, int] | None = None
+    item: Item | None = None
+    writers: list[Item] = field(default_factory=list)
+    alias: Root | None = None
+    inline: bool = False  # computed again wherever it is read (see `inline`)
+    leaves: tuple[Ref, ...] = ()  # what an inline root is computed from, seen from its own steps
+
+    @property
+    def is_memory(self) -> bool:
+        return self.place is not None and self.place[0] in ("param", "constant")
+
+    def producers(self) -> list[Item]:
+        return self.writers if self.item is None else [self.item]
+
+
+class Ref(NamedTuple):
+    root: Root
+    view: View
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    kind: str
+    op: str
+    args: tuple[Ref, ...]
+    attrs: Mapping[str, Any]
+    outs: tuple[Root, ...]
+    size: int
+    loc: Loc | None = None
+    pattern: Pattern = ()
+    window: View | None = None  # where in the root each step writes, if not in order
+    shapes: tuple[tuple[int, ...], ...] = ()  # of a call's operands
+    order: int = 0  # position in the program
+
+    @property
+    def out(self) -> Root:
+        return self.outs[0]
+
+
+CHEAP, DIVISION, TRANSCENDENTAL = 1.0, 5.0, 16.0
+_COST = {
+    **dict.fromkeys(("const", "iota", "copy", "broadcast"), 0.0),
+    **dict.fromkeys(
+        "neg abs sign floor ceil round trunc isnan isinf bitwise_not cast add sub mul maximum minimum eq ne lt "
+        "le gt ge bitwise_and bitwise_or bitwise_xor shift_left shift_right select fma index".split(),
+        CHEAP,
+    ),
+    **dict.fromkeys(("div", "sqrt", "gather"), DIVISION),
+}
+
+
+def cost(op: str) -> float:
+    """What one element of `op` costs beside an addition: about its time in vector code."""
+    return _COST.get(op, TRANSCENDENTAL)
+
+
+# Ops that can fail: they run once for every element, never for a part of them, never twice.
+TRAPS = frozenset({"index", "gather", "fmod", "remainder", "floor_divide"})
+
+IDENTITY: dict[str, float] = {"sum": 0, "prod": 1}

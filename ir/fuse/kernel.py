@@ -1,0 +1,263 @@
+"""The loop IR: kernels as data. The LLVM emitter for the CPU is one reader of it.
+
+    Schedule    buffers and kernels in order: one function, no allocation but the arena
+    Buffer      parameter, result, constant or temporary (a place in the arena)
+    LoopKernel  rows of elements: `outer` axes around `inner` axes, the last of which is walked by vectors
+    CallKernel  one op of its own kind over whole buffers: matmul, sort, cumsum, scatter
+
+A `LoopKernel` runs, for every step of `outer` (a row), its phases in order. A phase computes its `row` nodes
+(scalars, once a row), then walks the inner axes with the `body` nodes (lanes); what a reduction in a body
+gives is a row scalar from the next phase on. Nodes say their `level`: KERNEL (once, before the loops), ROW,
+ELEMENT. So softmax is one kernel of three phases, and an elementwise chain one of one phase.
+
+A `Node` is an operation of the op table, or one of these:
+    load      from `access`; args are dynamic indices, added with the strides in `attrs["strides"]`
+    const     attrs["value"]
+    iota      the number that the affine form `access` (which has no buffer) gives
+    first     its first operand (the second is there to be checked)
+    index     its operand, an index, checked against [0, attrs["limit"]) and clamped into it
+    philox    args key, offset; word number `access`
+    reduce    attrs["op"] over the inner axes: element nodes to a row scalar
+    keep      written by an earlier phase to scratch (`access`), or to a buffer that is stored anyway
+What leaves a kernel is a `Store`: an element or row node written at `access`; with `combine`, accumulated
+there over the axes of stride 0, which the kernel first fills with the identity. `total` is accumulated over
+everything into one element, in float64 for floats.
+
+Invariants: nodes of a list come after their arguments; strides of an access are in elements, one for each
+axis of `outer + inner`; no kernel has an axis of size 0 or 1; buffers of a kernel are distinct memory.
+Imports: `core` and `types` of the IR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..core import Attrs, Loc
+from ..types import DType, Shape, TensorType
+
+KERNEL, ROW, ELEMENT = 0, 1, 2
+
+
+@dataclass(eq=False, slots=True)
+class Buffer:
+    """Memory of `size` elements. `place`: ('param', i), ('result', i), ('constant', i) or ('temp', offset),
+    the offset in bytes into the arena."""
+
+    name: str
+    dtype: DType
+    size: int
+    place: tuple[str, int]
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Element `offset + sum(step of axis k * strides[k])` of a buffer, or that number itself without one."""
+
+    buffer: Buffer | None
+    offset: int
+    strides: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    op: str
+    args: tuple[Node, ...]
+    attrs: Attrs
+    dtype: DType
+    level: int
+    phase: int = 0
+    access: Access | None = None
+    loc: Loc | None = None
+    name: str = ""
+
+
+@dataclass(eq=False, slots=True)
+class Store:
+    node: Node
+    access: Access
+    combine: str = ""
+    total: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Phase:
+    row: list[Node] = field(default_factory=list)
+    row_stores: list[Store] = field(default_factory=list)
+    body: list[Node] = field(default_factory=list)
+    stores: list[Store] = field(default_factory=list)
+    reductions: list[Node] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class LoopKernel:
+    outer: tuple[int, ...]
+    inner: tuple[int, ...]
+    prologue: list[Node]
+    phases: list[Phase]
+
+    def stores(self) -> list[Store]:
+        return [s for p in self.phases for s in (*p.row_stores, *p.stores)]
+
+    def nodes(self) -> list[Node]:
+        return [*self.prologue, *(n for p in self.phases for n in (*p.row, *p.body, *p.reductions))]
+
+    def reads(self) -> list[Buffer]:
+        """Buffers that the kernel loads from, in order of first use."""
+        found = (n.access.buffer for n in self.nodes() if n.access is not None and n.access.buffer is not None)
+        return list(dict.fromkeys(found))
+
+    def writes(self) -> list[Buffer]:
+        found = (s.access.buffer for s in self.stores() if s.access.buffer is not None)
+        return list(dict.fromkeys(found))
+
+    def buffers(self) -> list[Buffer]:
+        return list(dict.fromkeys([*self.reads(), *self.writes()]))
+
+
+@dataclass(eq=False, slots=True)
+class Operand:
+    """A strided array read by a `CallKernel`."""
+
+    buffer: Buffer
+    offset: int
+    shape: Shape
+    strides: tuple[int, ...]
+
+    @property
+    def type(self) -> TensorType:
+        return TensorType(self.buffer.dtype, self.shape)
+
+
+@dataclass(eq=False, slots=True)
+class CallKernel:
+    """`outs = op(args)`; outs are whole buffers in row-major order. `scratch` is working memory."""
+
+    op: str
+    args: list[Operand]
+    outs: list[Buffer]
+    attrs: Attrs
+    loc: Loc | None = None
+    scratch: list[Buffer] = field(default_factory=list)
+
+    def reads(self) -> list[Buffer]:
+        return list(dict.fromkeys(a.buffer for a in self.args))
+
+    def writes(self) -> list[Buffer]:
+        return [*self.outs, *self.scratch]
+
+    def buffers(self) -> list[Buffer]:
+        return list(dict.fromkeys([*self.reads(), *self.writes()]))
+
+
+Kernel = LoopKernel | CallKernel
+
+
+@dataclass(eq=False, slots=True)
+class Schedule:
+    name: str
+    params: list[Buffer]
+    results: list[Buffer]
+    constants: list[tuple[Buffer, np.ndarray]]
+    kernels: list[Kernel]
+    arena_bytes: int
+
+    def __str__(self) -> str:
+        return to_text(self)
+
+
+def _affine(access: Access, axes: Sequence[str]) -> str:
+    terms = [f"{axis}*{s}" if s != 1 else axis for axis, s in zip(axes, access.strides, strict=True) if s]
+    if access.offset or not terms:
+        terms.append(str(access.offset))
+    return " + ".join(terms)
+
+
+def _place(access: Access, axes: Sequence[str], extra: str = "") -> str:
+    assert access.buffer is not None
+    return f"{access.buffer.name}[{_affine(access, axes)}{extra}]"
+
+
+def _attrs(node: Node) -> str:
+    shown = [f"{k}={v.code if isinstance(v, DType) else v}" for k, v in node.attrs.items() if k != "strides"]
+    return f" {{{', '.join(shown)}}}" if shown else ""
+
+
+def _node(node: Node, axes: Sequence[str]) -> str:
+    head = f"{node.name}: {node.dtype.code} = "
+    match node.op:
+        case "load" | "keep":
+            assert node.access is not None
+            pairs = zip(node.args, node.attrs.get("strides", ()), strict=True)
+            extra = "".join(f" + {a.name}*{s}" for a, s in pairs)
+            return head + _place(node.access, axes, extra)
+        case "const":
+            return head + str(node.attrs["value"])
+        case "iota":
+            assert node.access is not None
+            return head + _affine(node.access, axes)
+        case "reduce":
+            return f"{head}{node.attrs['op']} of {node.args[0].name} over the row"
+    return f"{head}{node.op} {', '.join(a.name for a in node.args)}{_attrs(node)}"
+
+
+def _store(store: Store, axes: Sequence[str]) -> str:
+    how = f"{store.combine}=" if store.combine else "="
+    whole = "  (total)" if store.total else ""
+    return f"{_place(store.access, axes)} {how} {store.node.name}{whole}"
+
+
+def _loops(kernel: LoopKernel) -> list[str]:
+    axes = [f"r{i}" for i in range(len(kernel.outer))] + [f"i{i}" for i in range(len(kernel.inner))]
+    named = kernel.prologue + [n for p in kernel.phases for n in (*p.row, *p.body, *p.reductions)]
+    count = 0
+    for node in dict.fromkeys(named):
+        node.name, count = f"%{count}", count + 1
+    lines = [f"  {_node(n, axes)}" for n in kernel.prologue]
+    pad = "  "
+    if kernel.outer:
+        bounds = ", ".join(f"{a} < {n}" for a, n in zip(axes, kernel.outer, strict=False))
+        lines.append(f"{pad}for {bounds}:")
+        pad += "  "
+    for phase in kernel.phases:
+        lines += [f"{pad}{_node(n, axes)}" for n in phase.row]
+        lines += [f"{pad}{_store(s, axes)}" for s in phase.row_stores]
+        if not (phase.body or phase.stores):
+            continue
+        bounds = ", ".join(f"{a} < {n}" for a, n in zip(axes[len(kernel.outer):], kernel.inner, strict=True))
+        lines.append(f"{pad}lanes {bounds or 'once'}:")
+        lines += [f"{pad}  {_node(n, axes)}" for n in phase.body]
+        lines += [f"{pad}  {_node(n, axes)}" for n in phase.reductions]
+        lines += [f"{pad}  {_store(s, axes)}" for s in phase.stores]
+    return lines
+
+
+def _call(kernel: CallKernel) -> list[str]:
+    shown = {k: v for k, v in kernel.attrs.items() if not isinstance(v, np.ndarray)}
+    args = [f"{a.buffer.name}[{a.offset}] {a.type} strides {list(a.strides)}" for a in kernel.args]
+    return [
+        f"  {', '.join(b.name for b in kernel.outs)} = {kernel.op} {'; '.join(args)}"
+        + (f" {shown}" if shown else "")
+    ]
+
+
+def to_text(schedule: Schedule) -> str:
+    """The schedule for people: buffers, then each kernel's loops. It is not parsed."""
+    lines = [f"schedule @{schedule.name} arena {schedule.arena_bytes} bytes"]
+    named = [*schedule.params, *schedule.results, *(b for b, _ in schedule.constants)]
+    lines += [f"  {b.name}: {b.dtype.code} x {b.size}  {b.place[0]} {b.place[1]}" for b in named]
+    for i, kernel in enumerate(schedule.kernels):
+        if isinstance(kernel, LoopKernel):
+            lines.append(f"kernel {i}: loops")
+            lines += _loops(kernel)
+        else:
+            lines.append(f"kernel {i}: call")
+            lines += _call(kernel)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,527 @@
+"""A straight-line function as items: views taken away, special cases of ops turned into general ones.
+
+What is turned into what:
+  - broadcast, reshape, permute, slice, flip: a view of the operand, or a copy of it where there is none
+  - concat, pad: one map item for each part, which writes its window of the root
+  - gather: a map item with a checked index, read at a computed place. Through elementwise operands it is
+    pushed first (the element asked for is computed, not the whole array)
+  - scatter, scatter_add with one index a row: select(iota == index, new, old); others a call, in place on a
+    copy of the operand
+  - matmul with a vector, an outer product, a product of integers: multiplication and sum, which fuse
+  - work over no elements: nothing; reductions of none: their identity
+
+Imports: `core`, `types`, `items`, `views`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core import Function, Instr, Loc, Value
+from ..ops import TABLE
+from ..types import DType, Shape, TensorType, bool_, contiguous_strides, i32, i64
+from . import views
+from .items import TRAPS, IDENTITY, Item, Pattern, Ref, Root
+from .views import View
+
+Strides = Sequence[Sequence[int] | None]
+
+
+class Program:
+    """Items in order, the refs of the results, and the roots that must be stored (`stored`)."""
+
+    def __init__(self, f: Function, strides: Strides | None) -> None:
+        self.name = f.name
+        self.items: list[Item] = []
+        self.constants: list[np.ndarray] = []
+        self.params: list[Root] = []
+        self.stored: set[Root] = set()
+        self.results: list[Root] = []
+        self._refs: dict[Value, Ref] = {}
+        self._loc: Loc | None = None
+        for i, p in enumerate(f.params):
+            self._param(i, p, strides[i] if strides is not None else None)
+        for instr in f.instrs:
+            self._loc = instr.loc
+            self._instr(instr)
+        for i, value in enumerate(f.results):
+            self._result(i, value)
+
+    # Building blocks.
+
+    def _param(self, i: int, p: Value, strides: Sequence[int] | None) -> None:
+        root = Root(p.name, p.type.dtype, p.type.size, ("param", i))
+        self.params.append(root)
+        if p.type.size:
+            steps = contiguous_strides(p.type.shape) if strides is None else strides
+            self._refs[p] = Ref(root, views.strided(p.type.shape, steps))
+
+    def _add(self, item: Item) -> Item:
+        item.order = len(self.items)
+        self.items.append(item)
+        return item
+
+    def _root(self, dtype: DType, size: int) -> Root:
+        return Root(f"t{len(self.items)}", dtype, size)
+
+    def map(self, op: str, args: Sequence[Ref], out: DType, size: int, /, **attrs: Any) -> Ref:
+        """A map item over `size` steps; its result in order."""
+        root = self._root(out, size)
+        root.item = self._add(Item("map", op, tuple(args), attrs, (root,), size, self._loc))
+        return Ref(root, views.identity(size))
+
+    def const(self, value: bool | int | float, dtype: DType, size: int) -> Ref:
+        """`value` at every step."""
+        one = self.map("const", (), dtype, 1, value=value)
+        return Ref(one.root, views.strided((size,), (0,)))
+
+    def copy(self, ref: Ref) -> Ref:
+        """The elements of `ref` stored in order."""
+        out = self.map("copy", (ref,), ref.root.dtype, ref.view.size)
+        self.stored.add(out.root)
+        return out
+
+    def reduce(self, op: str, ref: Ref, runs: Sequence[tuple[int, bool]], dtype: DType) -> Ref:
+        """`op` over the reduced runs of `ref`'s iteration."""
+        pattern = _merge(runs)
+        size = math.prod(n for n, reduced in pattern if not reduced)
+        if not any(reduced for _, reduced in pattern):
+            if op in ("argmax", "argmin"):
+                return self.const(0, dtype, size)
+            return ref
+        root = self._root(dtype, size)
+        item = Item("reduce", op, (ref,), {}, (root,), ref.view.size, self._loc, pattern)
+        root.item = self._add(item)
+        return Ref(root, views.identity(size))
+
+    def call(
+        self, op: str, args: Sequence[tuple[Ref, Shape]], outs: Sequence[tuple[DType, int]], **attrs: Any
+    ) -> list[Ref]:
+        refs = tuple(self._operand(op, ref, shape) for ref, shape in args)
+        roots = tuple(self._root(d, n) for d, n in outs)
+        shapes = tuple(shape for _, shape in args)
+        item = Item("call", op, refs, attrs, roots, 0, self._loc, shapes=shapes)
+        for k, root in enumerate(roots):
+            root.item = item
+            root.name += f".{k}" if k else ""
+        self._add(item)
+        self.stored.update(roots)
+        return [Ref(r, views.identity(r.size)) for r in roots]
+
+    def _operand(self, op: str, ref: Ref, shape: Shape) -> Ref:
+        """`ref` as memory that `op` can walk: row-major, or for matmul as BLAS takes matrices."""
+        strides = views.strides_over(ref.view, shape)
+        fits = ref.view.is_identity() if op != "matmul" else strides is not None and _is_matrix(shape, strides)
+        if _is_const(ref) or not fits:
+            return self.copy(ref)
+        self.store(ref.root)
+        return ref
+
+    def store(self, root: Root) -> None:
+        if not root.is_memory:
+            self.stored.add(root)
+
+    def _view(self, ref: Ref, find: Callable[[View], View | None]) -> Ref:
+        """`ref` through a further view; of a copy where it has none itself."""
+        view = find(ref.view)
+        if view is None:
+            ref = self.copy(ref)
+            view = find(ref.view)
+            assert view is not None
+        return Ref(ref.root, view)
+
+    def _spread(self, ref: Ref, from_shape: Shape, shape: Shape, dims: Shape) -> Ref:
+        return self._view(ref, lambda v: views.broadcast(v, from_shape, shape, dims))
+
+    # Results.
+
+    def _result(self, i: int, value: Value) -> None:
+        size, dtype = value.type.size, value.type.dtype
+        if not size:
+            self.results.append(Root(f"out{i}", dtype, 0, ("result", i)))
+            return
+        ref = self._refs[value]
+        ours = not ref.root.is_memory and ref.root.place is None and ref.root.size == size
+        if not (ours and ref.view.is_identity() and not _is_const(ref)):
+            ref = self.copy(ref)
+        root = ref.root
+        while True:
+            root.place = ("result", i)
+            if root.alias is None:
+                break
+            root = root.alias
+        self.stored.add(ref.root)
+        self.results.append(ref.root)
+
+    # Instructions.
+
+    def _instr(self, instr: Instr) -> None:
+        if "barrier" in TABLE[instr.op].traits:
+            raise ValueError(f"{instr.op} steers differentiation: strip it before compiling")
+        sized = [o for o in instr.outs if o.type.size]
+        if not sized:
+            if instr.op in ("scatter", "scatter_add") and instr.args[1].type.size:
+                self._check_only(instr)
+            return
+        handler = _HANDLERS.get(instr.op)
+        if handler is not None:
+            outs = handler(self, instr)
+        else:
+            if not TABLE[instr.op].elementwise:
+                raise NotImplementedError(f"no schedule for the op {instr.op}")
+            refs = [self._refs[a] for a in instr.args]
+            outs = [self.map(instr.op, refs, instr.out.type.dtype, instr.out.type.size, **instr.attrs)]
+        for value, ref in zip(instr.outs, outs, strict=True):
+            self._refs[value] = ref
+
+    def _check_only(self, instr: Instr) -> None:
+        """Indices into an axis without elements: nothing to write, but each of them is an error."""
+        index = instr.args[1]
+        size = instr.args[0].type.shape[instr.attrs["axis"]]
+        checked = self._checked(self._refs[index], index.type, size, instr.op)
+        self.copy(checked)
+
+    def _const(self, instr: Instr) -> list[Ref]:
+        value, t = instr.attrs["value"], instr.out.type
+        if not isinstance(value, np.ndarray):
+            return [self.const(value, t.dtype, t.size)]
+        if value.size == 1:
+            return [self.const(value.item(), t.dtype, t.size)]
+        root = Root(f"c{len(self.constants)}", t.dtype, t.size, ("constant", len(self.constants)))
+        self.constants.append(np.ascontiguousarray(value))
+        return [Ref(root, views.identity(t.size))]
+
+    def iota(self, shape: Shape, axis: int, dtype: DType) -> Ref:
+        line = self.map("iota", (), dtype, shape[axis])
+        view = views.broadcast(line.view, (shape[axis],), shape, (axis,))
+        assert view is not None
+        return Ref(line.root, view)
+
+    def _iota(self, instr: Instr) -> list[Ref]:
+        return [self.iota(instr.attrs["shape"], instr.attrs["axis"], instr.attrs["dtype"])]
+
+    def _broadcast(self, instr: Instr) -> list[Ref]:
+        (x,) = instr.args
+        return [self._spread(self._refs[x], x.type.shape, instr.attrs["shape"], instr.attrs["dims"])]
+
+    def _reshape(self, instr: Instr) -> list[Ref]:
+        return [self._refs[instr.args[0]]]
+
+    def _permute(self, instr: Instr) -> list[Ref]:
+        (x,) = instr.args
+        return [self._view(self._refs[x], lambda v: views.permute(v, x.type.shape, instr.attrs["perm"]))]
+
+    def _slice(self, instr: Instr) -> list[Ref]:
+        (x,), a = instr.args, instr.attrs
+        return [
+            self._view(
+                self._refs[x], lambda v: views.slice_(v, x.type.shape, a["start"], a["limit"], a["step"])
+            )
+        ]
+
+    def _flip(self, instr: Instr) -> list[Ref]:
+        (x,) = instr.args
+        return [self._view(self._refs[x], lambda v: views.flip(v, x.type.shape, instr.attrs["axes"]))]
+
+    # Roots put together from parts.
+
+    def _part(self, root: Root, ref: Ref, window: View) -> None:
+        item = Item("map", "copy", (ref,), {}, (root,), ref.view.size, self._loc, window=window)
+        root.writers.append(self._add(item))
+
+    def _assembled(self, t: TensorType) -> Root:
+        root = self._root(t.dtype, t.size)
+        self.stored.add(root)
+        return root
+
+    def _window(self, root: Root, shape: Shape, start: Shape, limit: Shape, step: Shape) -> View:
+        view = views.slice_(views.identity(root.size), shape, start, limit, step)
+        assert view is not None
+        return view
+
+    def _concat(self, instr: Instr) -> list[Ref]:
+        t, axis = instr.out.type, instr.attrs["axis"]
+        root, ones, at = self._assembled(t), (1,) * t.rank, 0
+        for x in instr.args:
+            n = x.type.shape[axis]
+            if x.type.size:
+                start = _with(t.shape, axis, at, zero=True)
+                self._part(root, self._refs[x], self._window(root, t.shape, start, _with(t.shape, axis, at + n), ones))
+            at += n
+        return [Ref(root, views.identity(t.size))]
+
+    def _pad(self, instr: Instr) -> list[Ref]:
+        t, x, a = instr.out.type, instr.args[0], instr.attrs
+        fill = self._refs[instr.args[1]]
+        if not x.type.size:
+            return [Ref(fill.root, views.strided((t.size,), (0,), fill.view.offset))]
+        root = self._assembled(t)
+        low, interior = a["low"], a["interior"]
+        limit = tuple(lo + (n - 1) * (k + 1) + 1 for lo, n, k in zip(low, x.type.shape, interior, strict=True))
+        step = tuple(k + 1 for k in interior)
+        for start, stop, by in _around(t.shape, low, limit, step):
+            window = self._window(root, t.shape, start, stop, by)
+            self._part(root, Ref(fill.root, views.strided((window.size,), (0,), fill.view.offset)), window)
+        self._part(root, self._refs[x], self._window(root, t.shape, low, limit, step))
+        return [Ref(root, views.identity(t.size))]
+
+    # Reductions.
+
+    def _reduce(self, instr: Instr) -> list[Ref]:
+        (x,), t = instr.args, instr.out.type
+        if not x.type.size:
+            return [self.const(IDENTITY[instr.op], t.dtype, t.size)]
+        gone = set(instr.attrs["axes"])
+        runs = [(n, i in gone) for i, n in enumerate(x.type.shape)]
+        return [self.reduce(instr.op, self._refs[x], runs, t.dtype)]
+
+    def _arg(self, instr: Instr) -> list[Ref]:
+        (x,), axis = instr.args, instr.attrs["axis"]
+        shape = x.type.shape
+        perm = (*(i for i in range(len(shape)) if i != axis), axis)
+        last = self._view(self._refs[x], lambda v: views.permute(v, shape, perm))
+        n = shape[axis]
+        return [self.reduce(instr.op, last, [(x.type.size // n, False), (n, True)], i64)]
+
+    # Products.
+
+    def _matmul(self, instr: Instr) -> list[Ref]:
+        x, y = instr.args
+        t = instr.out.type
+        m, k, n = x.type.shape[-2], x.type.shape[-1], y.type.shape[-1]
+        if not k:
+            return [self.const(0, t.dtype, t.size)]
+        if t.dtype.is_floating_point and min(m, k, n) > 1:
+            args = [(self._refs[v], v.type.shape) for v in (x, y)]
+            return self.call("matmul", args, [(t.dtype, t.size)])
+        # As a sum of products, its axes in the order in which the larger operand lies in memory.
+        batch = x.type.shape[:-2]
+        rank = len(batch)
+        shape = (*batch, m, k, n)
+        kept = tuple(range(rank))
+        a = self._spread(self._refs[x], x.type.shape, shape, (*kept, rank, rank + 1))
+        b = self._spread(self._refs[y], y.type.shape, shape, (*kept, rank + 1, rank + 2))
+        order = kept + tuple(rank + i for i in _memory_order(a, b, shape, rank, m >= n))
+        a = self._view(a, lambda v: views.permute(v, shape, order))
+        b = self._view(b, lambda v: views.permute(v, shape, order))
+        product = self.map("mul", (a, b), t.dtype, math.prod(shape))
+        runs = [(shape[i], i == rank + 1) for i in order]
+        return [self.reduce("sum", product, runs, t.dtype)]
+
+    # Indexing.
+
+    def _checked(self, index: Ref, t: TensorType, size: int, op: str) -> Ref:
+        """The index as i64, checked against [0, size)."""
+        wide = self.map("cast", (index,), i64, t.size, dtype=i64) if t.dtype is not i64 else index
+        return self.map("index", (wide,), i64, t.size, limit=size, what=op)
+
+    def _gather(self, instr: Instr) -> list[Ref]:
+        x, index = instr.args
+        axis, batch, t = instr.attrs["axis"], instr.attrs["batch"], instr.out.type
+        size = x.type.shape[axis]
+        checked = self._checked(self._refs[index], index.type, size, "gather")
+        own = index.type.rank - batch
+        at = (*range(batch), *range(axis, axis + own))
+        place = self._spread(checked, index.type.shape, t.shape, at)
+        if not size:
+            zero = self.map("cast", (place,), t.dtype, t.size, dtype=t.dtype)
+            return [self.map("bitwise_xor" if t.dtype.kind != "float" else "sub", (zero, zero), t.dtype, t.size)]
+        kept = (*range(axis), *range(axis + own, t.rank))
+        return [self._gather_at(self._refs[x], x.type.shape, axis, place, t.shape, kept)]
+
+    def _gather_at(self, x: Ref, shape: Shape, axis: int, place: Ref, out: Shape, kept: Shape) -> Ref:
+        """Elements of `x` at `place` along `axis`, over `out`, whose axes `kept` are x's other axes."""
+        read = _Pick(self, shape, axis, place, out, kept)
+        result = read.of(x, 0)
+        if read.used:
+            return result
+        # Every index reads the same element; the check stays, in an operand that moves nothing.
+        self.store(result.root)
+        return self.map("gather", (result, place), x.root.dtype, math.prod(out), stride=0)
+
+    def along(self, x: Ref, shape: Shape, axis: int, out: Shape, kept: Shape) -> tuple[Ref, int]:
+        """x at index 0 of `axis` over `out`, and the stride of that axis."""
+        groups = views.cut(x.view.axes, shape)
+        merged = None if groups is None else views.canonical(0, groups[axis]).axes
+        if groups is None or merged is None or len(merged) > 1:
+            x = self.copy(x)
+            groups = views.cut(x.view.axes, shape)
+            assert groups is not None
+            merged = views.canonical(0, groups[axis]).axes
+        rest = [g for i, g in enumerate(groups) if i != axis]
+        axes: list[tuple[int, int]] = []
+        at = dict(zip(kept, rest, strict=True))
+        for i, n in enumerate(out):
+            axes += at.get(i, [(n, 0)])
+        return Ref(x.root, views.canonical(x.view.offset, axes)), merged[0][1] if merged else 0
+
+    def _scatter(self, instr: Instr) -> list[Ref]:
+        x, index, update = instr.args
+        axis, batch, t = instr.attrs["axis"], instr.attrs["batch"], instr.out.type
+        old = self._refs[x]
+        if not update.type.size:
+            return [old]
+        size = t.shape[axis]
+        checked = self._checked(self._refs[index], index.type, size, instr.op)
+        if index.type.rank == batch:
+            kept = tuple(i for i in range(t.rank) if i != axis)
+            narrow = i32 if size < 2**31 else i64  # half the lanes to compare
+            checked = self.map("cast", (checked,), narrow, checked.view.size, dtype=narrow)
+            place = self._spread(checked, index.type.shape, t.shape, tuple(range(batch)))
+            new = self._spread(self._refs[update], update.type.shape, t.shape, kept)
+            if instr.op == "scatter_add":
+                new = self.map("add", (old, new), t.dtype, t.size)
+            hit = self.map("eq", (self.iota(t.shape, axis, narrow), place), bool_, t.size)
+            return [self.map("select", (hit, new, old), t.dtype, t.size)]
+        target = self.copy(old)
+        lead, mid = math.prod(t.shape[:batch]), math.prod(t.shape[batch:axis])
+        rest, own = math.prod(t.shape[axis + 1 :]), math.prod(index.type.shape[batch:])
+        (out,) = self.call(
+            instr.op,
+            [(target, (lead, mid, size, rest)), (checked, (lead, own)), (self._refs[update], (lead, mid, own, rest))],
+            [(t.dtype, t.size)],
+        )
+        out.root.alias = target.root
+        return [out]
+
+    # Ops with kernels of their own.
+
+    def _along_axis(self, instr: Instr) -> list[Ref]:
+        (x,), axis = instr.args, instr.attrs["axis"]
+        lines = (math.prod(x.type.shape[:axis]), x.type.shape[axis], math.prod(x.type.shape[axis + 1 :]))
+        attrs = {k: v for k, v in instr.attrs.items() if k != "axis"}
+        outs = [(o.type.dtype, o.type.size) for o in instr.outs]
+        return self.call(instr.op, [(self._refs[x], lines)], outs, **attrs)
+
+    def _philox(self, instr: Instr) -> list[Ref]:
+        t = instr.out.type
+        refs = [Ref(r.root, views.strided((t.size,), (0,), r.view.offset)) for r in map(self._refs.__getitem__, instr.args)]
+        return [self.map("philox", refs, t.dtype, t.size)]
+
+
+class _Pick:
+    """One gather, pushed through the elementwise operands of what it reads: the elements asked for are
+    computed from theirs. It stops where work would grow: at `DEPTH`, and where it reads most elements."""
+
+    DEPTH = 12
+
+    def __init__(
+        self, program: Program, shape: Shape, axis: int, place: Ref, out: Shape, kept: Shape
+    ) -> None:
+        self.program = program
+        self.frame = (shape, axis, out, kept)
+        self.place = place
+        self.size = math.prod(out)
+        self.used = False  # whether anything was read at the index
+        self._done: dict[Ref, Ref] = {}
+
+    def of(self, x: Ref, depth: int) -> Ref:
+        if x not in self._done:
+            self._done[x] = self._pushed(x, depth) or self._read(x)
+        return self._done[x]
+
+    def _pushed(self, x: Ref, depth: int) -> Ref | None:
+        item = x.root.item
+        few = self.size * 4 <= x.view.size
+        if item is None or item.kind != "map" or not item.args or depth > self.DEPTH or not few:
+            return None
+        if item.op in TRAPS or item.op == "philox":
+            return None
+        views_ = [views.compose(arg.view, x.view) for arg in item.args]
+        args = [Ref(arg.root, v) for arg, v in zip(item.args, views_, strict=True) if v is not None]
+        if len(args) < len(views_):
+            return None
+        picked = [self.of(arg, depth + 1) for arg in args]
+        if item.op == "copy":
+            return picked[0]
+        return self.program.map(item.op, picked, x.root.dtype, self.size, **item.attrs)
+
+    def _read(self, x: Ref) -> Ref:
+        base, stride = self.program.along(x, *self.frame)
+        if stride == 0:
+            return base
+        self.used = True
+        self.program.store(base.root)
+        return self.program.map("gather", (base, self.place), x.root.dtype, self.size, stride=stride)
+
+
+def _is_matrix(shape: Shape, strides: Sequence[int]) -> bool:
+    """Whether the last two axes are a matrix as BLAS stores it: rows, or columns, without gaps inside."""
+    rows, columns, down, along = *shape[-2:], *strides[-2:]
+    return (along == 1 and down >= columns) or (down == 1 and along >= rows)
+
+
+def _is_const(ref: Ref) -> bool:
+    return ref.root.item is not None and ref.root.item.op in ("const", "iota")
+
+
+def _merge(runs: Sequence[tuple[int, bool]]) -> Pattern:
+    merged: list[tuple[int, bool]] = []
+    for n, reduced in runs:
+        if n == 1:
+            continue
+        if merged and merged[-1][1] == reduced:
+            merged[-1] = (merged[-1][0] * n, reduced)
+        else:
+            merged.append((n, reduced))
+    return tuple(merged)
+
+
+def _with(shape: Shape, axis: int, value: int, *, zero: bool = False) -> Shape:
+    return tuple(value if i == axis else (0 if zero else n) for i, n in enumerate(shape))
+
+
+def _memory_order(a: Ref, b: Ref, shape: Shape, rank: int, left: bool) -> list[int]:
+    """The axes m, k, n of a product ordered by the strides of the larger operand, its own absent axis first
+    (it has stride 0); an inner axis of size 1 does not matter."""
+    view = a.view if left else b.view
+    strides = views.strides_over(view, shape)
+    order = [0, 1, 2]
+    if strides is None:
+        return order
+    mine = strides[rank:]
+    if shape[rank] > 1 and shape[rank + 2] > 1:
+        return [0, 1, 2]  # the result has rows and columns: they stay in order, rows accumulate over k
+    return sorted(order, key=lambda i: -abs(mine[i]) if mine[i] else -math.inf)
+
+
+def _around(
+    shape: Shape, low: Shape, limit: Shape, step: Shape
+) -> list[tuple[Shape, Shape, Shape]]:
+    """Slices (start, limit, step) that cover all of `shape` but the window low:limit:step, each element once."""
+    out: list[tuple[Shape, Shape, Shape]] = []
+    start, stop, by = [0] * len(shape), list(shape), [1] * len(shape)
+    for i, n in enumerate(shape):
+        gaps = [(0, low[i], 1), (limit[i], n, 1)]
+        gaps += [(low[i] + k, limit[i], step[i]) for k in range(1, step[i])]
+        for lo, hi, s in gaps:
+            if hi > lo and all(b > a for a, b in zip(start, stop, strict=True)):
+                out.append(
+                    ((*start[:i], lo, *start[i + 1:]), (*stop[:i], hi, *stop[i + 1:]), (*by[:i], s, *by[i + 1:]))
+                )
+        start[i], stop[i], by[i] = low[i], limit[i], step[i]
+    return out
+
+
+_HANDLERS: Mapping[str, Callable[[Program, Instr], list[Ref]]] = {
+    "const": Program._const,
+    "iota": Program._iota,
+    "broadcast": Program._broadcast,
+    "reshape": Program._reshape,
+    "permute": Program._permute,
+    "slice": Program._slice,
+    "flip": Program._flip,
+    "concat": Program._concat,
+    "pad": Program._pad,
+    **dict.fromkeys(("sum", "prod", "max", "min"), Program._reduce),
+    **dict.fromkeys(("argmax", "argmin"), Program._arg),
+    "matmul": Program._matmul,
+    "gather": Program._gather,
+    **dict.fromkeys(("scatter", "scatter_add"), Program._scatter),
+    **dict.fromkeys(("cumsum", "sort"), Program._along_axis),
+    "philox": Program._philox,
+}
