@@ -185,7 +185,7 @@ class ProgramNode(Node):
                 hint="call the function inside the traced function, or call backward outside",
             )
         full = [
-            np.zeros(t.shape, t.dtype.numpy) if ct is None else np.ascontiguousarray(ct)
+            np.zeros(t.shape, t.dtype.numpy) if ct is None else np.asarray(ct, order="C")
             for ct, t in zip(cts, self.result_types, strict=True)
         ]
         return self._program.backward([*self._saved(), *full])
@@ -221,6 +221,6 @@ def contiguous(t: Tensor) -> Tensor:
     """`t` laid out contiguously, in its place in the graph."""
     if t._array.flags.c_contiguous:  # type: ignore[union-attr]
         return t
-    from .functional import contiguous as copy
+    from .functional.shaping import contiguous as copy
 
     return copy(t)

@@ -21,7 +21,8 @@ from .pytree import Structure
 from .state import defaults, state
 from .tensors import Tensor, leaked
 
-STATIC = (bool, int, str, bytes, complex, type(None), DType, type, type(Ellipsis), slice)
+STATIC = (bool, int, np.bool_, np.integer, str, bytes, complex, type(None), DType, type, type(Ellipsis), slice)
+FLOAT = (float, np.floating)  # runtime scalars inside a trace
 Key = tuple[Any, ...]
 
 
@@ -57,8 +58,8 @@ def tensor_key(t: Tensor) -> Key:
 def leaf_key(x: Any, static: bool, objects: list[Any]) -> Any:
     if isinstance(x, Tensor):
         return tensor_key(x)
-    if type(x) is float:
-        return (float, x.hex()) if static else float
+    if isinstance(x, FLOAT):
+        return (float, float(x).hex()) if static else float
     if isinstance(x, np.ndarray):
         return (np.ndarray, *array_key(x))
     if isinstance(x, STATIC):

@@ -31,7 +31,7 @@ from .program import Program, Strides, readable, strides_of
 from .pytree import Structure, flatten, paths, unflatten
 from .reads import Snapshot, Watcher
 from .recording import Argument, Capture, GradOf, Key, Offset, Recording, Source, StandIn, array_of
-from .signature import STATIC, Signature, difference, tensor_key
+from .signature import FLOAT, STATIC, Signature, difference, tensor_key
 from .state import state
 from .tensors import Tensor, make
 
@@ -320,7 +320,7 @@ def _enter(recording: Recording, i: int, x: Any, name: str, static: bool) -> Any
     if isinstance(x, Tensor):
         known = recording.known(x)
         return known if known is not None else recording.stand_in(x, Argument(i), ident).tensor
-    if type(x) is float and not static:
+    if isinstance(x, FLOAT) and not static:
         return recording.scalar(Argument(i), TensorType(f64, ()), ident, weak=True)
     return x
 
@@ -332,7 +332,7 @@ def _outputs(recording: Recording, returned: Any) -> tuple[list[Output], Structu
     differentiable: list[int] = []
     for x in leaves:
         if not isinstance(x, Tensor):
-            if not isinstance(x, (*STATIC, float)) and not callable(x):
+            if not isinstance(x, (*STATIC, *FLOAT)) and not callable(x):
                 raise TraceError(
                     f"a traced function returned a {type(x).__name__}, which cannot be rebuilt at the next call",
                     hint="return tensors, numbers, and tuples, lists, dicts or dataclasses of them",
@@ -431,7 +431,7 @@ def _tensor(source: Source, leaves: Sequence[Any]) -> Tensor:
             x = leaves[i]
             if isinstance(x, Tensor):
                 return x
-            return make(np.asarray(x))
+            return make(x if isinstance(x, np.ndarray) else np.asarray(x, np.float64))
         case Capture(tensor):
             return tensor
         case GradOf(inner):

@@ -93,7 +93,7 @@ def _fresh_leaves(
 
 def _leaf(x: Any, path: str, nested: bool) -> Tensor:
     """A leaf over the data of `x`; inside another transform a node over `x`, so that its gradient goes on."""
-    from .functional import as_tensor
+    from .functional.creation import as_tensor
 
     if isinstance(x, (float, np.ndarray)):
         x = as_tensor(x)

@@ -1,0 +1,608 @@
+"""`@jitgrad.trace`: a traced call equals the eager call, values, gradients and effects included."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import warnings
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+import jitgrad
+from jitgrad import Tensor
+from jitgrad.tracing import RecompileWarning
+
+
+def rand(*shape: int, dtype: str = "float64", seed: int = 0, requires_grad: bool = False) -> Tensor:
+    a = np.random.default_rng(seed).normal(size=shape).astype(dtype)
+    return jitgrad.from_numpy(a).requires_grad_(requires_grad)
+
+
+def close(a: Tensor, b: Tensor, tol: float = 1e-12) -> None:
+    assert a.shape == b.shape and a.dtype == b.dtype
+    np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=tol, atol=tol)
+
+
+def mlp(x, w, b):
+    return ((x @ w + b).tanh() ** 2).mean()
+
+
+def test_forward_and_gradient_equal_eager():
+    args = [rand(5, 4), rand(4, 3, seed=1, requires_grad=True), rand(3, seed=2, requires_grad=True)]
+    traced = jitgrad.trace(mlp)
+    for _ in range(3):
+        out = traced(*args)
+        assert out.requires_grad and out.grad_fn is not None
+        grads = jitgrad.autograd.grad(out, args[1:])
+        expected = mlp(*args)
+        close(out, expected)
+        for g, e in zip(grads, jitgrad.autograd.grad(expected, args[1:]), strict=True):
+            close(g, e)
+    assert len(traced.programs) == 1
+
+
+def test_backward_accumulates_into_grad():
+    x = rand(4, requires_grad=True)
+    traced = jitgrad.trace(lambda x: (x * x).sum())
+    traced(x).backward()
+    traced(x).backward()
+    close(x.grad, 4 * x.detach())
+
+
+def test_second_backward_needs_retain_graph():
+    x = rand(4, requires_grad=True)
+    out = jitgrad.trace(lambda x: (x.exp() * x).sum())(x)
+    out.backward(retain_graph=True)
+    out.backward()
+    with pytest.raises(RuntimeError, match="second time.*retain_graph"):
+        out.backward()
+
+
+def test_overwritten_input_is_found():
+    x = rand(4, requires_grad=True)
+    y = x * 1
+    out = jitgrad.trace(lambda y: (y * y).sum())(y)
+    with jitgrad.no_grad():
+        y.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.backward()
+
+
+def test_double_backward():
+    x = rand(3, requires_grad=True)
+    traced = jitgrad.trace(lambda x: (x**3).sum())
+    (g,) = jitgrad.autograd.grad(traced(x), x, create_graph=True)
+    (h,) = jitgrad.autograd.grad(g.sum(), x, create_graph=True)
+    (t,) = jitgrad.autograd.grad(h.sum(), x)
+    close(g, 3 * x.detach() ** 2)
+    close(h, 6 * x.detach())
+    close(t, 6 * jitgrad.ones_like(x.detach()))
+
+
+def test_graph_goes_on_through_a_traced_call():
+    x = rand(3, requires_grad=True)
+    traced = jitgrad.trace(lambda x: x.sin())
+    y = traced(x * 2).sum()
+    y.backward()
+    close(x.grad, 2 * (2 * x.detach()).cos())
+
+
+def test_several_results_and_unused_gradients():
+    x, y = rand(3, requires_grad=True), rand(3, seed=1, requires_grad=True)
+
+    @jitgrad.trace
+    def f(x, y):
+        return x.exp(), {"b": (y * x).sum()}, 3, "s", None
+
+    a, d, three, s, none = f(x, y)
+    assert (three, s, none) == (3, "s", None)
+    a.sum().backward()
+    close(x.grad, x.detach().exp())
+    assert y.grad is None or float(y.grad.abs().sum()) == 0.0
+    x.grad = None
+    f(x, y)[1]["b"].backward()
+    close(y.grad, x.detach())
+
+
+def test_no_grad_and_detach_inside():
+    x = rand(3, requires_grad=True)
+
+    @jitgrad.trace
+    def f(x):
+        with jitgrad.no_grad():
+            c = x * 3
+        return (x * c + x.detach() * x).sum(), c
+
+    out, c = f(x)
+    assert not c.requires_grad
+    out.backward()
+    close(x.grad, 4 * x.detach())
+
+
+def test_under_no_grad_results_need_none():
+    x = rand(3, requires_grad=True)
+    traced = jitgrad.trace(lambda x: x * 2)
+    with jitgrad.no_grad():
+        assert not traced(x).requires_grad
+    assert traced(x).requires_grad
+
+
+class Cube(jitgrad.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        y = x * x * x
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved_tensors
+        return grad * (3 * x * x + 0 * y) * 10  # ten times the truth, so that we see whose it is
+
+
+def test_custom_function_keeps_its_gradient():
+    x = rand(3, requires_grad=True)
+    traced = jitgrad.trace(lambda x: Cube.apply(x).sum())
+    traced(x).backward()
+    close(x.grad, 30 * x.detach() ** 2)
+    (g,) = jitgrad.autograd.grad(traced(x), x, create_graph=True)
+    (h,) = jitgrad.autograd.grad(g.sum(), x)
+    (ge,) = jitgrad.autograd.grad(Cube.apply(x).sum(), x, create_graph=True)
+    (he,) = jitgrad.autograd.grad(ge.sum(), x)
+    close(h, he)
+
+
+def test_grad_inside_a_traced_function():
+    x = rand(3, requires_grad=True)
+
+    @jitgrad.trace
+    def f(x):
+        (g,) = jitgrad.autograd.grad((x**4).sum(), x, create_graph=True)
+        return (g * g).sum()
+
+    f(x).backward()
+    x0 = x.detach()
+    close(x.grad, 2 * 4 * x0**3 * 12 * x0**2, 1e-10)
+
+
+# -- value_and_grad
+
+
+def loss(w, b, x):
+    return ((x @ w + b) ** 2).mean()
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jitgrad.trace], ids=["eager", "traced"])
+def test_value_and_grad(wrap):
+    w, b, x = rand(4, 2), rand(2, seed=1), rand(5, 4, seed=2)
+    f = wrap(jitgrad.value_and_grad(loss, (0, 1)))
+    for _ in range(2):
+        value, grads = f(w, b, x)
+        assert isinstance(grads, tuple) and not value.requires_grad and not grads[0].requires_grad
+        r = x @ w + b
+        close(value, (r**2).mean())
+        close(grads[0], x.T @ r * (2 / 10))
+        close(grads[1], r.sum(0) * (2 / 10))
+    one = wrap(jitgrad.value_and_grad(loss, (1,)))(w, b, x)[1]
+    assert isinstance(one, tuple) and len(one) == 1
+    assert isinstance(wrap(jitgrad.value_and_grad(loss, 1))(w, b, x)[1], Tensor)
+    close(wrap(jitgrad.grad(loss, 1))(w, b, x), grads[1])
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jitgrad.trace], ids=["eager", "traced"])
+def test_value_and_grad_same_tensor_twice_and_aux(wrap):
+    x = rand(3)
+
+    def f(a, b):
+        return (a * a * b).sum(), a + 1
+
+    (value, aux), (ga, gb) = wrap(jitgrad.value_and_grad(f, (0, 1), has_aux=True))(x, x)
+    close(value, (x**3).sum())
+    close(aux, x + 1)
+    close(ga, 2 * x * x)
+    close(gb, x * x)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jitgrad.trace], ids=["eager", "traced"])
+def test_grad_of_grad_and_pytrees(wrap):
+    params = {"w": rand(3), "b": [rand(3, seed=1)]}
+
+    def f(p):
+        return (p["w"] ** 3 * p["b"][0]).sum()
+
+    g = wrap(jitgrad.grad(f))(params)
+    close(g["w"], 3 * params["w"] ** 2 * params["b"][0])
+    close(g["b"][0], params["w"] ** 3)
+    h = wrap(jitgrad.grad(lambda p: jitgrad.grad(f)(p)["w"].sum()))(params)
+    close(h["w"], 6 * params["w"] * params["b"][0])
+
+
+def test_value_and_grad_refuses_bad_input():
+    with pytest.raises(TypeError, match="floating-point"):
+        jitgrad.value_and_grad(lambda x: x.sum())(jitgrad.tensor([1, 2]))
+    with pytest.raises(RuntimeError, match="scalar"):
+        jitgrad.value_and_grad(lambda x: x * 2)(rand(3))
+    with pytest.raises(IndexError, match="argument 2"):
+        jitgrad.value_and_grad(lambda x: x.sum(), 2)(rand(3))
+
+
+# -- arguments
+
+
+Point = namedtuple("Point", "x y")
+
+
+@dataclasses.dataclass
+class Pair:
+    a: Tensor
+    b: float
+
+
+def test_structures_in_and_out():
+    @jitgrad.trace
+    def f(p, pair, *rest, scale=1.0):
+        return Point(p.x + rest[0]["k"], pair.a * pair.b), [p.y * scale]
+
+    x = rand(3)
+    for scale in (1.5, 2.5):
+        point, (y,) = f(Point(x, x * 2), Pair(x, 3.0), {"k": x}, scale=scale)
+        assert isinstance(point, Point)
+        close(point.x, 2 * x)
+        close(point.y, 3 * x)
+        close(y, 2 * x * scale)
+    assert len(f.programs) == 1
+
+
+def test_floats_do_not_recompile_and_keep_precision():
+    traced = jitgrad.trace(lambda x, lr: x - lr * x)
+    x = rand(3, dtype="float32")
+    for lr in (0.1, 0.2, 1e-3):
+        out = traced(x, lr)
+        assert out.dtype is jitgrad.float32
+        np.testing.assert_allclose(out.numpy(), (x - lr * x).numpy(), rtol=1e-7)
+    assert len(traced.programs) == 1
+
+
+def test_a_float_that_python_reads_is_compiled_as_a_constant():
+    def f(x, k):
+        return x * 2 if k > 0.5 else x * 3
+
+    traced = jitgrad.trace(f)
+    x = rand(3)
+    for k in (0.7, 0.2, 0.9, 0.7):
+        close(traced(x, k), f(x, k))
+    assert "constants" in traced.explain()
+
+
+def test_static_arguments_recompile():
+    traced = jitgrad.trace(lambda x, n, flag: sum([x] * n) if flag else x)
+    x = rand(3)
+    for n, flag in ((2, True), (3, True), (3, False), (2, True)):
+        close(traced(x, n, flag), x * n if flag else x)
+    assert len(traced.programs) == 3
+    assert "n: 2, then 3" in traced.explain()
+
+
+def test_numpy_arrays_and_strided_inputs():
+    traced = jitgrad.trace(lambda x: x * 2 + 1)
+    a = np.arange(24.0).reshape(4, 6)
+    for view in (a, a.T, a[::2, 1::2], a[::-1], np.broadcast_to(a[0], (3, 6)), a[:0], np.array(3.0)):
+        np.testing.assert_array_equal(traced(view).numpy(), np.asarray(view) * 2 + 1)
+        np.testing.assert_array_equal(traced(jitgrad.from_numpy(view.copy())).numpy(), view * 2 + 1)
+
+
+def test_argument_returned_as_it_is():
+    x = rand(3, requires_grad=True)
+    same, other = jitgrad.trace(lambda x: (x, x * 2))(x)
+    assert same is x
+    close(other, x * 2)
+
+
+def test_result_shared_by_two_outputs_is_not_aliased():
+    def f(x):
+        y = x * 2
+        return y, x * 2
+
+    a, b = jitgrad.trace(f)(rand(3))
+    a.add_(1)
+    assert float((a - b).min()) == pytest.approx(1.0)
+
+
+def test_outputs_are_fresh_at_every_call():
+    traced = jitgrad.trace(lambda x: x * 2)
+    x = rand(3)
+    first = traced(x)
+    kept = first.clone()
+    traced(x + 5)
+    close(first, kept)
+
+
+# -- what the function reads
+
+
+SCALE = 2.0
+WEIGHT = jitgrad.ones(3, dtype=jitgrad.float64)
+
+
+def helper(x):
+    return x + 1
+
+
+def test_globals_are_seen(monkeypatch):
+    @jitgrad.trace
+    def f(x):
+        return helper(x) * SCALE * WEIGHT
+
+    x = rand(3)
+    close(f(x), (x + 1) * 2)
+    monkeypatch.setitem(globals(), "SCALE", 5.0)
+    close(f(x), (x + 1) * 5)
+    monkeypatch.setitem(globals(), "helper", lambda x: x - 1)
+    close(f(x), (x - 1) * 5)
+    monkeypatch.setitem(globals(), "WEIGHT", jitgrad.ones(3, dtype=jitgrad.float64) * 2)
+    close(f(x), (x - 1) * 10)
+
+
+def test_captured_tensor_is_read_again():
+    w = jitgrad.ones(3, dtype=jitgrad.float64)
+    f = jitgrad.trace(lambda x: x * w)
+    x = rand(3)
+    close(f(x), x)
+    w.mul_(3)
+    close(f(x), x * 3)
+    assert len(f.programs) == 1
+
+
+def test_closure_attributes_and_containers_are_seen():
+    k = 2.0
+
+    class Model:
+        layers = 1
+
+        def __init__(self):
+            self.w = [jitgrad.ones(3, dtype=jitgrad.float64)]
+            self.training = True
+
+        @jitgrad.trace
+        def __call__(self, x):
+            for w in self.w:
+                x = x * w * k
+            return x * 10 if self.training else x * self.layers
+
+    m, x = Model(), rand(3)
+    close(m(x), x * 20)
+    m.training = False
+    close(m(x), x * 2)
+    m.w.append(jitgrad.ones(3, dtype=jitgrad.float64))
+    close(m(x), x * 4)
+    m.w[0] = m.w[0] * 3
+    close(m(x), x * 12)
+    Model.layers = 7
+    close(m(x), x * 84)
+    k = 1.0
+    close(m(x), x * 21)
+
+
+def test_captured_gradient_reaches_the_capture():
+    w = rand(3, requires_grad=True)
+    f = jitgrad.trace(lambda x: (x * w).sum())
+    x = rand(3, seed=1)
+    f(x).backward()
+    close(w.grad, x)
+
+
+def test_hidden_state_is_not_frozen():
+    import random
+
+    @jitgrad.trace
+    def f(x):
+        return x * random.random()
+
+    x = jitgrad.ones(3)
+    with pytest.warns(RecompileWarning, match=r"random"):
+        seen = {float(f(x)[0]) for _ in range(5)}
+    assert len(seen) == 5
+    assert not f.programs and "random" in f.explain()
+
+
+def test_python_side_effects_happen_at_every_call(capsys):
+    log = []
+
+    @jitgrad.trace
+    def f(x):
+        log.append(x.shape)
+        print("called")
+        return x * 2
+
+    with pytest.warns(RecompileWarning):
+        for _ in range(3):
+            f(jitgrad.ones(3))
+    assert len(log) == 3 and capsys.readouterr().out == "called\n" * 3
+
+
+# -- effects
+
+
+def test_in_place_writes_are_committed():
+    @jitgrad.trace
+    def f(state, x):
+        state.mul_(0.5)
+        state.add_(x)
+        return state * 1
+
+    state, x = jitgrad.zeros(3), jitgrad.ones(3)
+    expected = jitgrad.zeros(3)
+    for _ in range(4):
+        out = f(state, x)
+        expected = expected * 0.5 + 1
+        close(state, expected, 1e-6)
+        close(out, expected, 1e-6)
+    assert len(f.programs) == 1
+
+
+def test_views_inside_see_the_write():
+    @jitgrad.trace
+    def f(x):
+        y = x * 1
+        row = y[0]
+        y.mul_(2)
+        return row * 1
+
+    x = rand(2, 3)
+    close(f(x), x[0] * 2)
+
+
+def test_training_step_inside():
+    w = rand(4, 3, requires_grad=True)
+    w2 = w.detach().clone().requires_grad_()
+    x = rand(5, 4, seed=1)
+
+    def step(w, x, lr):
+        loss = ((x @ w) ** 2).mean()
+        loss.backward()
+        with jitgrad.no_grad():
+            w.sub_(lr * w.grad)
+        w.grad = None
+        return loss.detach()
+
+    traced = jitgrad.trace(step)
+    for _ in range(4):
+        close(traced(w, x, 0.1), step(w2, x, 0.1))
+        close(w, w2)
+        assert w.grad is None
+    assert len(traced.programs) == 1
+
+
+def test_gradient_accumulates_inside():
+    w = rand(3, requires_grad=True)
+    f = jitgrad.trace(lambda w: (w * w).sum().backward())
+    for n in range(1, 4):
+        f(w)
+        close(w.grad, 2 * n * w.detach())
+
+
+def test_aliases_are_refused():
+    base = jitgrad.zeros(4)
+    with pytest.raises(RuntimeError, match="shares its memory"):
+        jitgrad.trace(lambda a, b: (a.add_(1), b * 2))(base, base[1:])
+    assert float(base.sum()) == 0.0
+
+
+def test_random_stream_is_the_same_eager_and_traced():
+    def f(x):
+        return x + jitgrad.rand(3, 5), jitgrad.randn(7)
+
+    traced = jitgrad.trace(f)
+    x = jitgrad.zeros(3, 5)
+    results = []
+    for run in (f, traced):
+        jitgrad.manual_seed(7)
+        results.append([t for _ in range(3) for t in run(x)])
+    for a, b in zip(*results, strict=True):
+        close(a, b, 1e-6)
+    assert float((results[0][0] - results[0][2]).abs().sum()) > 0
+
+
+# -- errors
+
+
+@pytest.mark.parametrize("ask", [bool, float, int, lambda t: t.item(), lambda t: t.tolist(), lambda t: t.numpy()])
+def test_asking_for_a_value_names_the_line(ask):
+    def f(x):
+        return x * 2 if ask(x.sum()) else x
+
+    with pytest.raises(RuntimeError, match=r"inside a traced function(.|\n)*test_trace.py:\d+(.|\n)*hint"):
+        jitgrad.trace(f)(rand(3))
+
+
+def test_captured_value_is_not_baked_in():
+    w = jitgrad.ones(())
+    with pytest.raises(RuntimeError, match="inside a traced function"):
+        jitgrad.trace(lambda x: x * w.item())(rand(3))
+
+
+def test_leaked_tensor_says_so():
+    kept = []
+
+    @jitgrad.trace
+    def f(x):
+        kept.append(x * 2)
+        return x
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        f(rand(3))
+    with pytest.raises(RuntimeError, match="left it other than as a result"):
+        kept[0] + 1
+
+
+def test_exception_in_the_function_leaves_no_trace():
+    state = jitgrad.zeros(3)
+
+    @jitgrad.trace
+    def f(x):
+        y = x * 2
+        if x.shape[0] == 3:
+            raise KeyError("mine")
+        return y
+
+    with pytest.raises(KeyError, match="mine"):
+        f(state)
+    assert jitgrad.state.state.recording is None
+    close(f(jitgrad.ones(4)), jitgrad.ones(4) * 2, 1e-7)
+
+
+def test_shape_error_names_the_users_line():
+    with pytest.raises(RuntimeError, match=r"matmul(.|\n)*test_trace.py:\d+(.|\n)*\^"):
+        jitgrad.trace(lambda a, b: a @ b)(rand(8, 4), rand(3, 4))
+
+
+def test_signature_explosion_warns_and_names_the_argument():
+    f = jitgrad.trace(lambda x, n: x * n, max_compiles=3)
+    x = rand(3)
+    with pytest.warns(RecompileWarning, match=r"n: 3, then 4"):
+        for n in range(1, 6):
+            f(x, n)
+
+
+# -- modes
+
+
+def test_eager_context_runs_python(monkeypatch):
+    seen = []
+
+    @jitgrad.trace
+    def f(x):
+        seen.append(float(x.sum()))
+        return x
+
+    with jitgrad.eager():
+        f(jitgrad.ones(2))
+    assert seen == [2.0]
+
+
+def test_traced_inside_traced_is_one_program():
+    inner = jitgrad.trace(lambda x: x.sin())
+    outer = jitgrad.trace(lambda x: inner(x) * 2)
+    x = rand(3)
+    close(outer(x), x.sin() * 2)
+    assert not inner.programs and len(outer.programs) == 1
+
+
+def test_threads_call_and_compile_at_once():
+    f = jitgrad.trace(lambda x: (x * 2 + 1).sum())
+    results: dict[int, float] = {}
+
+    def work(n):
+        for _ in range(20):
+            results[n] = float(f(jitgrad.ones(n + 1)))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert results == {n: 3.0 * (n + 1) for n in range(8)}
+    assert len(f.programs) == 8
