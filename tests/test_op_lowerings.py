@@ -6,12 +6,14 @@ the tables below, each with its reason. All samples of an op are one function, c
 
 import numpy as np
 import pytest
-from op_contract import every_op, samples_of, types_of
+from op_contract import differentiable, every_op, function_of, samples_of, types_of
 
 from jitgrad.codegen.compiler import compile_function
 from jitgrad.codegen.emit import LOWER
 from jitgrad.ir.builder import FunctionBuilder
+from jitgrad.ir.differentiate import vjp
 from jitgrad.ir.errors import BoundsError, DivisionByZero
+from jitgrad.ir.interpreter import interpret
 from jitgrad.ir.ops import TABLE
 from jitgrad.ir.types import type_of_array
 
@@ -104,6 +106,25 @@ def test_compiled_equals_reference(op):
         reports += [check(op, sample, got, want) for got, want in zip(outs, expected(op, sample), strict=True)]
     reports = [report for report in reports if report]
     assert not reports, f"{len(reports)} of {len(samples_of(op.name))} samples\n" + "\n".join(reports[:8])
+
+
+@every_op(where=differentiable)
+def test_compiled_gradients_equal_interpreted_ones(op):
+    """The joint function of each sample, all in one: several kernels, fused as they come."""
+    b, arrays, results, expected = FunctionBuilder(), [], [], []
+    rng = np.random.default_rng(8)
+    for sample in samples_of(op.name):
+        wrt = [i for i, a in enumerate(sample.args) if a.dtype.kind == "f" and op.vjp_rule(i) is not None]
+        if not sample.grad:
+            continue
+        joint = vjp(function_of(op, sample), wrt, [0])
+        args = [np.array(a, order="C") for a in sample.args]
+        args.append(rng.normal(size=joint.params[-1].type.shape))
+        results += b.inline(joint, [b.param(p.type) for p in joint.params])
+        arrays += args
+        expected += interpret(joint, args)
+    for got, want in zip(compile_function(b.finish("f", results))(arrays), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11 * np.abs(want).max(initial=1.0))
 
 
 def compile_one(name, arrays, attrs):
