@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .autograd.graph import NUMBER, Edge, gradient_edge, node_class
-from .errors import JitgradError, user_location
+from .errors import DTypeError, JitgradError, user_location
 from .ir.core import Value
 from .ir.ops import TABLE
 from .ir.ops.record import Nondiff, OpDef
@@ -112,11 +112,33 @@ def _attach(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any], outs: t
 
 
 def lift(number: Any, dtype: DType, shape: Shape = ()) -> Tensor:
-    """A tensor of `shape` filled with a Python number, outside the graph and never written to."""
+    """A tensor of `shape` filled with a Python number, outside the graph and never written to.
+
+    Raises DTypeError for an integer that `dtype` does not hold.
+    """
+    if dtype.is_integer and isinstance(number, int) and not 0 <= number < 128:
+        _check_range(number, dtype)
+    if isinstance(number, np.generic):
+        number = number.item()
     if state.recording is not None:
         return apply("const", value=number, dtype=dtype, shape=shape)
     array = np.ndarray(shape, dtype.numpy, np.asarray(number, dtype.numpy), 0, (0,) * len(shape))
     return make(array, _NUMBERS)
+
+
+def _check_range(number: int, dtype: DType) -> None:
+    limits = np.iinfo(dtype.numpy)
+    if not limits.min <= number <= limits.max:
+        raise blame(DTypeError(f"value {number} cannot be converted to type {dtype} without overflow",
+                               hint="convert the tensor to a wider dtype first"))
+
+
+def wrapped(x: Any, dtype: DType) -> Any:
+    """A Python integer modulo 2^bits, as an integer `dtype` holds it; anything else as it is."""
+    if not dtype.is_integer or not isinstance(x, int) or 0 <= x < 128:
+        return x
+    low = x & ((1 << dtype.bits) - 1)
+    return low - (1 << dtype.bits) if dtype.kind == "int" and low >> (dtype.bits - 1) else low
 
 
 def number_dtype(number: Any) -> DType:
@@ -167,6 +189,8 @@ def operands(*xs: Any, dtype: DType | None = None) -> tuple[Tensor, ...]:
             shapes.append(shape_of(x))
         elif not isinstance(x, Number):
             raise TypeError(f"expected a Tensor or a number, got {type(x).__name__}")
+    if not shapes:
+        return tuple([lift(x, target) for x in xs])
     shape = shapes[0] if all(s == shapes[0] for s in shapes) else _common_shape(shapes)
     return tuple(
         [expand_to(cast(x, target), shape) if isinstance(x, Tensor) else lift(x, target, shape) for x in xs]

@@ -185,7 +185,7 @@ def index_value(self: Tensor) -> int:
 def _scalar(self: Tensor, what: str) -> Any:
     array = concrete(self, what)
     if array.size != 1:
-        raise RuntimeError(f"a Tensor with {array.size} elements cannot be converted to Scalar")
+        raise ValueError(f"only one element tensors can be converted to Python scalars, this one is {self.type_}")
     return array.item()
 
 

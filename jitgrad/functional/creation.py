@@ -64,15 +64,18 @@ def _array(data: Any, dtype: DType | None) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"tensor(): data is not a regular nested sequence of numbers: {error}") from None
     if array.dtype == object or array.dtype.kind in "SU":
-        if dtype is None and isinstance(_first(plain), int):
-            raise RuntimeError("Overflow when unpacking long: an integer does not fit int64")
-        raise TypeError(f"tensor(): cannot make a tensor of {type(_first(plain)).__name__}")
+        first = _first(plain)
+        if isinstance(first, int):
+            raise ValueError("Overflow when unpacking long: an integer does not fit int64")
+        if isinstance(first, str):
+            raise TypeError("tensor(): invalid data type 'str'")
+        raise RuntimeError(f"tensor(): could not infer dtype of {type(first).__name__}")
     if dtype is None and not typed:
         if array.dtype.kind == "f":
             array = array.astype(defaults.dtype.numpy)
         elif array.dtype.kind in "iu":
             if array.dtype.kind == "u":
-                raise RuntimeError("Overflow when unpacking long: an integer does not fit int64")
+                raise ValueError("Overflow when unpacking long: an integer does not fit int64")
             array = array.astype(np.int64)
     if dtype_of(array.dtype).numpy != array.dtype:  # another byte order
         array = array.astype(dtype_of(array.dtype).numpy)
@@ -264,9 +267,11 @@ def arange(
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     whole = all(isinstance(x, int) for x in (start, end, step))
     want = (i64 if whole else defaults.dtype) if dtype is None else dtype_of(dtype)
+    if not want.is_floating_point and not whole:
+        start, end, step, whole = int(start), int(end), int(step), True
+        if step == 0:
+            raise RuntimeError("step must be nonzero")
     n = -((start - end) // step) if whole else math.ceil((end - start) / step)
-    if not want.is_floating_point:
-        start, step = int(start), int(step)
     computed = f64 if want.is_floating_point else i64
     t = iota(n, computed)
     if step != 1:

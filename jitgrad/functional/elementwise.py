@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..dispatch import Number, apply, blame, cast, common_shape, expand_to, lift, operands, result_dtype
+import numpy as np
+
+from ..dispatch import Number, apply, blame, cast, common_shape, expand_to, lift, operands, result_dtype, wrapped
 from ..errors import DTypeError
-from ..ir.types import bool_
+from ..ir.types import bool_, i64
 from ..state import defaults
 from ..tensors import Tensor
 from .arguments import as_float, node_name, not_bool, want_float, want_tensor
@@ -20,8 +22,11 @@ from .creation import filled
 
 @node_name("Clone")
 def clone(input: Tensor) -> Tensor:
-    """A copy in memory of its own, in the graph."""
-    return apply("cast", want_tensor("clone", input), dtype=input.dtype)
+    """A copy in memory of its own, in row-major order, in the graph."""
+    t = apply("cast", want_tensor("clone", input), dtype=input.dtype)
+    if isinstance(t._array, np.ndarray) and not t._array.flags.c_contiguous:
+        t._array = np.ascontiguousarray(t._array)
+    return t
 
 
 # -- unary, floating point
@@ -172,8 +177,9 @@ def sign(input: Tensor) -> Tensor:
 
 @node_name("Square")
 def square(input: Tensor) -> Tensor:
-    """input * input."""
-    return mul(input, input)
+    """input * input; of bools in int64, as torch has it."""
+    x = want_tensor("square", input)
+    return mul(x, x) if x.dtype is not bool_ else cast(x, i64)
 
 
 # -- arithmetic
@@ -184,24 +190,33 @@ def _scaled(function: str, other: Any, alpha: Any) -> Any:
         return other
     if isinstance(alpha, float) and isinstance(other, Tensor) and not other.dtype.is_floating_point:
         raise RuntimeError(f"{function}: for integral input tensors, argument alpha must not be a floating point number.")
-    return mul(other, alpha)
+    return other * alpha
+
+
+def _modular(input: Any, other: Any) -> tuple[Tensor, Tensor]:
+    """Operands of sums and products, where an integer too large for the dtype counts modulo 2^bits."""
+    dtype = result_dtype(input, other)
+    return operands(wrapped(input, dtype), wrapped(other, dtype), dtype=dtype)
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other; of bools, logical or."""
-    x, y = operands(input, _scaled("add", other, alpha))
+    x, y = _modular(input, _scaled("add", other, alpha))
     return apply("bitwise_or" if x.dtype is bool_ else "add", x, y)
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input - alpha * other. Raises DTypeError if either is bool."""
-    x, y = operands(input, _scaled("sub", other, alpha))
-    if bool_ in (x.dtype, getattr(input, "dtype", None), getattr(other, "dtype", None)):
+    if _is_bool(input) or _is_bool(other):
         raise blame(DTypeError(
             "Subtraction, the `-` operator, with a bool tensor is not supported.",
             hint="to invert a mask, use the `~` or `logical_not()` operator",
         ))
-    return apply("sub", x, y)
+    return apply("sub", *_modular(input, _scaled("sub", other, alpha)))
+
+
+def _is_bool(x: Any) -> bool:
+    return x.dtype is bool_ if isinstance(x, Tensor) else isinstance(x, (bool, np.bool_))
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -211,7 +226,7 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 
 def mul(input: Any, other: Any) -> Tensor:
     """input * other; of bools, logical and."""
-    x, y = operands(input, other)
+    x, y = _modular(input, other)
     return apply("bitwise_and" if x.dtype is bool_ else "mul", x, y)
 
 
@@ -254,10 +269,11 @@ fmod = _divided("fmod", "input modulo other with the sign of input, elementwise"
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """input to the power of exponent, elementwise. Raises RuntimeError for integers to a negative number."""
-    x, y = operands(input, exponent)
-    not_bool("pow", x)
-    if isinstance(exponent, int) and exponent < 0 and not x.dtype.is_floating_point:
+    dtype = result_dtype(input, exponent)
+    if isinstance(exponent, int) and exponent < 0 and not dtype.is_floating_point:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
+    x, y = operands(input, exponent, dtype=dtype)
+    not_bool("pow", x)
     return apply("pow", x, y)
 
 
@@ -505,8 +521,6 @@ def nan_to_num(
     input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
     """input, with nan replaced by `nan` (0) and infinities by posinf, neginf (the dtype's limits)."""
-    import numpy as np
-
     if not want_tensor("nan_to_num", input).dtype.is_floating_point:
         return clone(input)
     limits = np.finfo(input.dtype.numpy)

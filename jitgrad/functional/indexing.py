@@ -24,28 +24,32 @@ from ..state import state
 from ..tensors import Tensor, concrete, make, shape_of
 from .arguments import axis_of, node_name, want_tensor
 from .creation import tensor
-from .elementwise import clone, mul
+from .elementwise import clone, mul, truth
 from .shaping import reshape
 
 # -- positions
 
 
-def checked_index(function: str, index: Tensor, size: int, axis: int) -> Tensor:
-    """`index` as int64, negative ones counted from the end. Raises DTypeError, and BoundsError where the
-    values are known; compiled code checks when it runs."""
+def checked_index(function: str, index: Tensor, size: int, axis: int, wraps: bool = False) -> Tensor:
+    """`index` as int64; with `wraps`, negative ones counted from the end.
+
+    Raises IndexError for another dtype, BoundsError where the values are known; compiled code checks when
+    it runs.
+    """
     if not index.dtype.is_integer:
-        raise blame(DTypeError(f"{function}: tensors used as indices must be long, int, byte or bool tensors, got {index.dtype}"))
+        raise IndexError(f"{function}: tensors used as indices must be long, int, byte or bool tensors, got {index.dtype}")
+    at = cast(index, i64)
     if state.recording is None:
         values = index._array
-        if values.size:
-            low, high = int(values.min()), int(values.max())
-            if low < -size or high >= size:
-                bad = low if low < -size else high
-                raise blame(BoundsError(f"index {bad} is out of bounds for dimension {axis} with size {size}"))
-            if low >= 0:
-                return cast(index, i64)
-    at = cast(index, i64)
-    if index.dtype is u8:
+        if not values.size:
+            return at
+        low, high = int(values.min()), int(values.max())
+        if low < (-size if wraps else 0) or high >= size:
+            bad = high if high >= size else low
+            raise blame(BoundsError(f"{function}: index {bad} is out of bounds for dimension {axis} with size {size}"))
+        if low >= 0:
+            return at
+    if not wraps:
         return at
     shape = shape_of(at)
     negative = apply("lt", at, lift(0, i64, shape))
@@ -96,6 +100,8 @@ def _as_index(item: Any) -> Any:
         return bool(item)
     if isinstance(item, range):
         return tensor(list(item), i64)
+    if isinstance(item, Tensor) and item.dtype is u8:
+        return truth(item)  # as in torch, where bytes stood for bools
     return item
 
 
@@ -164,7 +170,7 @@ def _parse(x: Tensor, index: Any) -> _Parsed:
                     result.append(shape[axis + k] if item.ndim else 1)
                 axis += item.ndim
             else:
-                advanced.append((len(result), checked_index("index", item, shape[axis], axis)))
+                advanced.append((len(result), checked_index("index", item, shape[axis], axis, wraps=True)))
                 result.append(shape[axis])
                 axis += 1
         else:
@@ -378,7 +384,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements of the flattened input that index names, in its shape."""
     x = want_tensor("take", input)
-    at = checked_index("take", want_tensor("take", index, "index", 2), x.type_.size, 0)
+    at = checked_index("take", want_tensor("take", index, "index", 2), x.type_.size, 0, wraps=True)
     return apply("gather", apply("reshape", x, shape=(x.type_.size,)), at, axis=0, batch=0)
 
 
@@ -454,6 +460,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     axis = axis_of(dim, input.ndim)
     n = index.type_.size
     shape = tuple(n if i == axis else m for i, m in enumerate(input.shape))
+    index = checked_index("index_fill", index, input.shape[axis] if input.ndim else 1, axis, wraps=True)
     filler = expand_to(cast(value, input.dtype), shape) if isinstance(value, Tensor) else lift(value, input.dtype, shape)
     return _at_slices("scatter", "index_fill", input, axis, index, filler)
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import apply, blame, cast, expand_to, lift
-from ..errors import DTypeError, ShapeError
-from ..ir.types import DType, Shape, bool_, dtype_of, i64, keep_axes
+from ..errors import AxisError, DTypeError, JitgradError
+from ..ir.types import DType, Shape, bool_, dtype_of, i64, keep_axes, u8
 from ..state import defaults
 from ..tensors import Tensor, concrete, make, shape_of
 from .arguments import Dims, axes_of, axis_of, node_name, want_float, want_tensor
@@ -219,8 +219,7 @@ _AMINMAX = namedtuple("aminmax", ("min", "max"))  # noqa: PYI024
 def _argument(op: str, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     x = want_tensor(op, input)
     if x.type_.size == 0 and (dim is None or x.shape[axis_of(dim, x.ndim)] == 0):
-        raise blame(ShapeError(f"{op}(): Expected reduction dim to be specified for input.numel() == 0."
-                               if dim is None else f"{op}(): Expected reduction dim {dim} to have non-zero size."))
+        raise _nothing(op, dim)
     if dim is None or x.ndim == 0:
         axis, kept = 0, (1,) * x.ndim
         x = apply("reshape", x, shape=(x.type_.size,))
@@ -296,6 +295,8 @@ def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 def _quantified(op: str, of_none: bool, input: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     x = truth(want_tensor("all" if of_none else "any", input))
+    if input.dtype is u8:  # torch keeps the dtype that stood for bool before there was one
+        return cast(_quantified(op, of_none, x, dim, keepdim), u8)
     axes = axes_of(dim, x.ndim)
     if _count(x, axes) == 0 and axes:
         shape = tuple(

@@ -553,6 +553,8 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     listed = tuple(tensors[0]) if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else tensors
     if indexing not in ("ij", "xy"):
         raise RuntimeError(f'meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+    if len({x.dtype for x in listed}) > 1:
+        raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     order = list(range(len(listed)))
     if indexing == "xy" and len(listed) > 1:
         order[:2] = 1, 0
