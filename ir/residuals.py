@@ -19,7 +19,7 @@ The prices are in bytes: the memory traffic that takes as long. One pass is a va
 
 What is computed again is computed by the same instructions, so it is the same to the last bit.
 
-Imports: `builder`, `core`, `mincut`, `ops`.
+Imports: `builder`, `core`, `gathers` (what can trap), `mincut`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from typing import Literal
 
 from .builder import FunctionBuilder
 from .core import Function, Instr, Value
+from .gathers import trap_key
 from .mincut import keep_or_recompute
-from .ops import TABLE
 
 KEEP_PASSES = 3
 KEEP_BYTES = 1024
@@ -89,8 +89,8 @@ class _Joint:
     """A joint function, each of its values known as the forward's or the backward's.
 
     The backward's values are those that depend on a cotangent. `made_by` is the index of the instruction
-    that makes a value; `given` the values the caller has in any case; `needed` the forward's values that
-    the backward reads.
+    that makes a value, `traps` are the indices of those that can fail; `given` the values the caller has in
+    any case; `needed` the forward's values that the backward reads.
     """
 
     def __init__(self, joint: Function, n_params: int, n_results: int) -> None:
@@ -98,6 +98,8 @@ class _Joint:
         self.params, self.cotangents = joint.params[:n_params], joint.params[n_params:]
         self.results, self.gradients = joint.results[:n_results], joint.results[n_results:]
         self.made_by = {out: i for i, instr in enumerate(self.instrs) for out in instr.outs}
+        defs = {out: instr for instr in self.instrs for out in instr.outs}
+        self.traps = {i for i, instr in enumerate(self.instrs) if trap_key(instr, defs)}
         self.behind = _depending(self.instrs, self.cotangents)
         if late := [r.name for r in self.results if r in self.behind]:
             raise ValueError(f"@{joint.name}: the result %{late[0]} depends on a cotangent")
@@ -130,14 +132,17 @@ class _Joint:
         for v in values:
             made = self.made_by.get(v)
             operands.append([] if made is None else [number[a] for a in self.instrs[made].args])
-            work.append(None if made is None else _work(self.instrs[made], v, made in primal))
+            if made is None or made in self.traps:
+                work.append(None)
+            else:
+                work.append(_work(self.instrs[made], v, made in primal))
         keep = [_keep(v, v in self.given) for v in values]
         _, kept = keep_or_recompute(operands, keep, work, [number[v] for v in self.needed])
         return [values[n] for n in sorted(kept)]
 
     def forward(self, name: str, residuals: Sequence[Value]) -> Function:
         results = (*self.results, *residuals)
-        errors = [o for i in self.instrs if _can_trap(i) for o in i.outs if o not in self.behind]
+        errors = [out for i in self.traps for out in self.instrs[i].outs if out not in self.behind]
         instrs = tuple(self.instrs[i] for i in self._ancestors((*results, *errors)))
         return Function.straight(name, self.params, instrs, results)
 
@@ -188,14 +193,8 @@ def _keep(value: Value, given: bool) -> int:
     return KEEP_BYTES + KEEP_PASSES * value.type.nbytes
 
 
-def _can_trap(instr: Instr) -> bool:
-    return "traps" in TABLE[instr.op].traits and any(a.type.dtype.is_integer for a in instr.args)
-
-
 def _work(instr: Instr, value: Value, primal: bool) -> int | None:
-    """The price of computing `value` in the backward; None where that must not be."""
-    if _can_trap(instr):
-        return None
+    """The price of computing `value` in the backward; None where it is not computed again."""
     if not primal:
         return 0
     if instr.op not in WORK:
