@@ -51,15 +51,20 @@ def remez(fit: Fit, n: int) -> tuple[list[mpf], mpf]:
             right[i] = weights[k] * values[k]
         solution = mp.lu_solve(system, right)
         coefficients = [solution[j] for j in range(n)]
-        errors = [
-            w * (mp.polyval(coefficients[::-1], x) - v) for x, v, w in zip(grid, values, weights, strict=True)
-        ]
+        errors = [w * (horner(coefficients, x) - v) for x, v, w in zip(grid, values, weights, strict=True)]
         extrema = alternation(errors, n + 1)
         largest = max(abs(e) for e in errors)
         if len(extrema) < n + 1 or min(abs(errors[k]) for k in extrema) > largest * mpf("0.99"):
             break
         nodes = extrema
     return coefficients, largest
+
+
+def horner(coefficients: list[mpf], x: mpf) -> mpf:
+    total = mpf(0)
+    for c in reversed(coefficients):
+        total = total * x + c
+    return total
 
 
 def alternation(errors: list[mpf], count: int) -> list[int]:
