@@ -3,7 +3,7 @@
 Where the branch of a selection that is not taken could overflow, its operand is masked first: a cotangent
 of 0 times an infinite derivative is nan.
 
-Imports: `functional`, `tensors`.
+Imports: `functional`, `inplace`, `tensors`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from ...functional import elementwise, reductions
 from ...functional.arguments import node_name, want_float, want_tensor
 from ...functional.elementwise import erf, exp, expm1, log1p, sigmoid, tanh, where
 from ...functional.random import rand_like
+from ...inplace import write
 from ...tensors import Tensor
 
 
 def _placed(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
-    return input.copy_(result) if inplace else result
+    return write(input, result) if inplace else result
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
