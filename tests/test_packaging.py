@@ -42,17 +42,19 @@ def run(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
 def tracked() -> list[str]:
+    """The names of the files that a clone has."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a clone: git alone knows which files belong to the tree")
     return run("git", "ls-files", cwd=ROOT).splitlines()
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory) -> Path:
+def tree(tmp_path_factory, tracked) -> Path:
     """A copy of the tracked files, links as links."""
     top = tmp_path_factory.mktemp("clone")
-    for name in tracked():
+    for name in tracked:
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, top / name, follow_symlinks=False)
     return top
@@ -108,8 +110,7 @@ def test_editable_install_reads_the_tree(tree, python, tmp_path):
     assert [f.parent for f in files] == [tree / name for name in FOLDERS]
 
 
-def test_wheel_and_sdist_contents(tree, tmp_path):
-    names = tracked()
+def test_wheel_and_sdist_contents(tree, tracked, tmp_path):
     build = "from setuptools import build_meta; import sys; build_meta.build_sdist(sys.argv[1])"
     run(sys.executable, "-c", build, tmp_path, cwd=tree)
     (archive,) = tmp_path.glob("jitgrad-*.tar.gz")
@@ -117,9 +118,9 @@ def test_wheel_and_sdist_contents(tree, tmp_path):
         inside = [str(PurePosixPath(*PurePosixPath(m.name).parts[1:])) for m in tar if not m.isdir()]
         tar.extractall(tmp_path, filter="data")
     assert len(inside) == len(set(inside))
-    assert set(modules(inside)) == set(modules(names)), "the sdist's modules are not the tree's"
+    assert set(modules(inside)) == set(modules(tracked)), "the sdist's modules are not the tree's"
     assert {"LICENSE", "README.md", "pyproject.toml", "setup.py"} <= set(inside)
-    assert {n for n in names if n.startswith(("tests/", "examples/"))} <= set(inside)
+    assert {n for n in tracked if n.startswith(("tests/", "examples/"))} <= set(inside)
 
     # The wheel is built from the sdist: what an sdist lacks, pip users lack.
     unpacked = archive.with_name(archive.name.removesuffix(".tar.gz"))
@@ -128,6 +129,6 @@ def test_wheel_and_sdist_contents(tree, tmp_path):
     inside = zipfile.ZipFile(built).namelist()
     assert len(inside) == len(set(inside))
     package = [n for n in inside if ".dist-info/" not in n]
-    assert sorted(package) == sorted(modules(names).values())
+    assert sorted(package) == sorted(modules(tracked).values())
     metadata = {n.partition(".dist-info/")[2] for n in inside} - {""}
     assert {"METADATA", "entry_points.txt", "licenses/LICENSE"} <= metadata
