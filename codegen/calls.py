@@ -8,11 +8,12 @@ Imports: `ir.fuse`, `abi`, `control`, `matmul`, `sort`, `target`, `text`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ..ir.fuse import CallKernel
 from ..ir.types import DType, i64
 from .abi import Frame
-from .control import clamp, element, linear, loop, power_of_two_below
+from .control import clamp, element, linear, loop, nest, power_of_two_below
 from .matmul import emit_matmul
 from .sort import emit_sort
 from .target import Target
@@ -37,83 +38,66 @@ def _cumsum(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> Non
     dtype = out.dtype
     source, dest = frame.pointer(operand.buffer), frame.pointer(out)
     lanes = Lanes(code, _natural(target, dtype, inner))
+    width = lanes.width
+    zero = lanes.const(-0.0 if dtype.is_floating_point else 0, dtype)
 
-    def line(start: str, column: str) -> None:
+    def line(indices: list[str]) -> None:
+        plane, vector = indices
+        column = linear(code, 0, [(vector, width)])
+        if inner % width:
+            column = clamp(code, column, inner - width)
+
         def step(i: str, now: list[Vec]) -> list[Vec]:
-            at = linear(code, 0, [(start, 1), (column, 1), (i, inner)])
-            total = lanes.add(now[0], lanes.load(element(code, lanes, source, now[0], at), dtype))
-            lanes.store(total, element(code, lanes, dest, total, at))
+            at = linear(code, 0, [(plane, n * inner), (column, 1), (i, inner)])
+            total = lanes.add(now[0], lanes.load(element(code, source, dtype, at), dtype))
+            lanes.store(total, element(code, dest, dtype, at))
             return [total]
 
-        zero = lanes.const(-0.0 if dtype.is_floating_point else 0, dtype)
         loop(code, "0", str(n), 1, [(lanes, zero)], step, once=n == 1)
 
-    def columns(start: str) -> None:
-        def body(i: str, _: list[Vec]) -> list[Vec]:
-            line(start, clamp(code, i, inner - lanes.width) if inner % lanes.width else i)
-            return []
-
-        loop(code, "0", str(inner), lanes.width, [], body, once=inner == lanes.width)
-
-    def body(i: str, _: list[Vec]) -> list[Vec]:
-        columns(linear(code, 0, [(i, n * inner)]))
-        return []
-
-    loop(code, "0", str(outer), 1, [], body, once=outer == 1)
+    nest(code, [outer, -(-inner // width)], line)
 
 
 def _scatter(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
     """In place on the first operand (lead, mid, size, rest): rows of the update (lead, mid, own, rest) go to
     the checked index (lead, own), one after another, so that the last of equal places wins."""
-    into, index, update = kernel.args
+    into, index = kernel.args[:2]
     lead, mid, size, rest = into.shape
     own = index.shape[1]
     dtype = into.buffer.dtype
     dest, places, source = (frame.pointer(a.buffer) for a in kernel.args)
-    one = Lanes(code, 1)
     widths = _widths(_natural(target, dtype, rest), rest)
 
     def piece(lanes: Lanes, there: str, here: str) -> None:
-        like = Vec("", dtype)
-        at = element(code, lanes, dest, like, there)
-        value = lanes.load(element(code, lanes, source, like, here), dtype)
+        at = element(code, dest, dtype, there)
+        value = lanes.load(element(code, source, dtype, here), dtype)
         if kernel.op == "scatter_add":
             value = lanes.add(lanes.load(at, dtype), value)
         lanes.store(value, at)
 
-    def row(batch: str, plane: str, i: str) -> None:
-        like = Vec("", i64)
-        where = one.load(element(code, one, places, like, linear(code, 0, [(batch, own), (i, 1)])), i64)
-        there = linear(code, 0, [(plane, size * rest), (where.text, rest)])
+    def row(indices: list[str]) -> None:
+        batch, line, i = indices
+        place = element(code, places, i64, linear(code, 0, [(batch, own), (i, 1)]))
+        where = Lanes(code, 1).load(place, i64).text
+        plane = linear(code, 0, [(batch, mid), (line, 1)])
+        there = linear(code, 0, [(plane, size * rest), (where, rest)])
         here = linear(code, 0, [(plane, own * rest), (i, rest)])
         begun = 0
         for width, count in widths:
-            def body(k: str, _: list[Vec], lanes: Lanes = Lanes(code, width), begun: int = begun) -> list[Vec]:
-                piece(lanes, linear(code, begun, [(there, 1), (k, 1)]), linear(code, begun, [(here, 1), (k, 1)]))
-                return []
-
-            loop(code, "0", str(width * count), width, [], body, once=count == 1)
+            part = partial(_part, code, Lanes(code, width), begun, there, here, piece)
+            nest(code, [count], part)
             begun += width * count
 
-    def planes(batch: str) -> None:
-        def body(j: str, _: list[Vec]) -> list[Vec]:
-            plane = linear(code, 0, [(batch, mid), (j, 1)])
-            return rows(batch, plane)
+    nest(code, [lead, mid, own], row)
 
-        loop(code, "0", str(mid), 1, [], body, once=mid == 1)
 
-    def rows(batch: str, plane: str) -> list[Vec]:
-        def body(i: str, _: list[Vec]) -> list[Vec]:
-            row(batch, plane, i)
-            return []
-
-        return loop(code, "0", str(own), 1, [], body, once=own == 1)
-
-    def body(b: str, _: list[Vec]) -> list[Vec]:
-        planes(b)
-        return []
-
-    loop(code, "0", str(lead), 1, [], body, once=lead == 1)
+def _part(
+    code: Code, lanes: Lanes, begun: int, there: str, here: str, piece: Callable[[Lanes, str, str], None],
+    indices: list[str],
+) -> None:
+    """One vector of a row whose first `begun` elements are done."""
+    step = (indices[0], lanes.width)
+    piece(lanes, linear(code, begun, [(there, 1), step]), linear(code, begun, [(here, 1), step]))
 
 
 def _widths(width: int, n: int) -> list[tuple[int, int]]:

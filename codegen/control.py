@@ -1,13 +1,14 @@
 """Control flow in LLVM text: counted loops that carry registers.
 
-Imports: `text`.
+Imports: `ir.types`, `text`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .text import Code, Lanes, Vec
+from ..ir.types import DType
+from .text import MEMORY_TYPE, Code, Lanes, Vec
 
 Carried = tuple[Lanes, Vec]  # a register and the lanes that say its type
 LoopBody = Callable[[str, list[Vec]], Sequence[Vec]]
@@ -43,6 +44,24 @@ def loop(
     return after
 
 
+def nest(code: Code, sizes: Sequence[int], body: Callable[[list[str]], None]) -> None:
+    """Loops over `sizes`, slowest first, around `body(indices)`."""
+
+    def level(indices: list[str]) -> None:
+        if len(indices) == len(sizes):
+            body(indices)
+            return
+
+        def turn(i: str, _: list[Vec]) -> list[Vec]:
+            level([*indices, i])
+            return []
+
+        size = sizes[len(indices)]
+        loop(code, "0", str(size), 1, [], turn, once=size == 1)
+
+    level([])
+
+
 def linear(code: Code, offset: int, terms: Sequence[tuple[str, int]]) -> str:
     """`offset + sum(index * factor)` over i64: a literal, or the register that holds it."""
     total = str(offset) if offset else ""
@@ -67,7 +86,7 @@ def fill(code: Code, lanes: Lanes, pointer: str, size: int, value: Vec) -> None:
 
     def body(i: str, _: list[Vec]) -> list[Vec]:
         at = clamp(code, i, size - lanes.width) if size % lanes.width else i
-        lanes.store(value, element(code, lanes, pointer, value, at))
+        lanes.store(value, element(code, pointer, value.dtype, at))
         return []
 
     loop(code, "0", str(size), lanes.width, [], body, once=size == lanes.width)
@@ -81,13 +100,12 @@ def clamp(code: Code, index: str, largest: int) -> str:
     return low
 
 
-def element(code: Code, lanes: Lanes, pointer: str, like: Vec, index: str) -> str:
-    """The address of an element of `like`'s dtype."""
+def element(code: Code, pointer: str, dtype: DType, index: str) -> str:
+    """The address of the element `index` of an array of `dtype`."""
     if index == "0":
         return pointer
-    scalar = Lanes(code, 1).memory_type(like.dtype)
     address = code.fresh("p")
-    code.line(f"{address} = getelementptr inbounds {scalar}, ptr {pointer}, i64 {index}")
+    code.line(f"{address} = getelementptr {MEMORY_TYPE[dtype.code]}, ptr {pointer}, i64 {index}")
     return address
 
 

@@ -51,7 +51,9 @@ class Executable:
         self._native = _Native(address)
         self._types = [p.type for p in function.params]
         self._strides = _byte_strides(self._types, strides)
-        self._layouts = list(zip((t.dtype.numpy for t in self._types), (t.shape for t in self._types), self._strides))
+        self._layouts = [
+            (t.dtype.numpy, t.shape, steps) for t, steps in zip(self._types, self._strides, strict=True)
+        ]
         self._outputs = [(t.shape, t.dtype.numpy) for t in self.result_types]
         self._input_array = ctypes.c_void_p * len(self._types)
         self._output_array = ctypes.c_void_p * len(self._outputs)

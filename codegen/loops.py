@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from ..ir.fuse import ELEMENT, Access, LoopKernel, Node, Phase, Store
 from ..ir.types import bool_, i32, i64
 from .abi import Traps
-from .control import clamp, fill, linear, loop, power_of_two_below
+from .control import clamp, fill, loop, power_of_two_below
 from .emit import LOWER
 from .memory import Memory
 from .philox import philox_elements, philox_run
@@ -114,7 +114,7 @@ class _Emitter:
             self.values[node] = self.node(node, here, self.values)
         for store in phase.row_stores:
             self.row_store(store)
-        if not (phase.stores or phase.reductions):
+        if not (phase.body or phase.stores or phase.reductions):
             return
         inner = self.kernel.inner or (1,)
         walk = self.walk(phase, inner[-1])

@@ -15,9 +15,9 @@ from pathlib import Path
 from ..ir.fuse import CallKernel, Operand
 from ..ir.types import f32
 from .abi import Frame
-from .control import element, linear, loop
+from .control import element, linear, nest
 from .target import Target
-from .text import REGISTER_TYPE, Code, Lanes, Vec, literal
+from .text import REGISTER_TYPE, Code, literal
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # CBLAS_ORDER, CBLAS_TRANSPOSE
 _INT32_MAX = 2**31 - 1
@@ -62,32 +62,20 @@ def emit_matmul(code: Code, frame: Frame, kernel: CallKernel, target: Target) ->
     function = frame.function(name)
     pointers = [frame.pointer(b) for b in (x.buffer, y.buffer, out)]
     steps = list(zip(x.strides, y.strides, _batch_steps(batch, m * n), strict=False))
-    one, like = Lanes(code, 1), Vec("", out.dtype)
     alpha, beta = literal(1, out.dtype), literal(0, out.dtype)
 
     def call(indices: list[str]) -> None:
         at = []
         for pointer, offset, which in zip(pointers, (x.offset, y.offset, 0), range(3), strict=True):
             terms = [(i, step[which]) for i, step in zip(indices, steps, strict=True)]
-            at.append(element(code, one, pointer, like, linear(code, offset, terms)))
+            at.append(element(code, pointer, out.dtype, linear(code, offset, terms)))
         code.line(
             f"call void {function}(i32 {_ROW_MAJOR}, i32 {flag_x}, i32 {flag_y}, i32 {m}, i32 {n}, i32 {k}, "
             f"{scalar} {alpha}, ptr {at[0]}, i32 {lead_x}, ptr {at[1]}, i32 {lead_y}, "
             f"{scalar} {beta}, ptr {at[2]}, i32 {n})"
         )
 
-    def nest(sizes: list[int], indices: list[str]) -> None:
-        if not sizes:
-            call(indices)
-            return
-
-        def body(i: str, _: list[Vec]) -> list[Vec]:
-            nest(sizes[1:], [*indices, i])
-            return []
-
-        loop(code, "0", str(sizes[0]), 1, [], body, once=sizes[0] == 1)
-
-    nest(list(batch), [])
+    nest(code, batch, call)
 
 
 def _batch_steps(batch: tuple[int, ...], matrix: int) -> list[int]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from ..ir.fuse import Access, Buffer, LoopKernel
 from ..ir.types import DType, i64
-from .control import linear
+from .control import element, linear
 from .reductions import positions
 from .text import MEMORY_TYPE, Code, Lanes, Vec
 
@@ -38,14 +38,7 @@ class Memory:
             if moves == bool(outer):
                 terms = list(zip(outer, access.strides, strict=False))
                 start = linear(self.code, access.offset, terms)
-                self.rows[access] = self.offset(self.pointers[access.buffer], access.buffer.dtype, start)
-
-    def offset(self, pointer: str, dtype: DType, index: str) -> str:
-        if index == "0":
-            return pointer
-        address = self.code.fresh("p")
-        self.code.line(f"{address} = getelementptr {MEMORY_TYPE[dtype.code]}, ptr {pointer}, i64 {index}")
-        return address
+                self.rows[access] = element(self.code, self.pointers[access.buffer], access.buffer.dtype, start)
 
     def number(self, access: Access, outer: Sequence[str], slow: Sequence[str], index: str) -> tuple[str, int]:
         """The affine form itself at the first lane, and its step from lane to lane."""
@@ -60,7 +53,7 @@ class Memory:
         """The address of the first lane's element, `back` elements earlier."""
         inner = access.strides[self.n_outer :]
         terms = list(zip([*slow, index], inner, strict=False)) if inner else []
-        return self.offset(self.rows[access], dtype, linear(self.code, -back, terms))
+        return element(self.code, self.rows[access], dtype, linear(self.code, -back, terms))
 
     def load(
         self, access: Access, dtype: DType, lanes: Lanes, slow: Sequence[str], index: str,
@@ -81,7 +74,7 @@ class Memory:
         if lanes.width == 1:
             at = self.address(access, dtype, slow, index)
             moved = linear(self.code, 0, [(v.text, s) for v, s in places])
-            return lanes.load(self.offset(at, dtype, moved), dtype)
+            return lanes.load(element(self.code, at, dtype, moved), dtype)
         if step == 0:
             one = Lanes(self.code, 1)
             return lanes.splat(one.load(self.address(access, dtype, slow, index), dtype))

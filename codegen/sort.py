@@ -12,7 +12,7 @@ from __future__ import annotations
 from ..ir.fuse import CallKernel
 from ..ir.types import DType, bool_, i64
 from .abi import Frame
-from .control import element, linear, loop
+from .control import element, linear, loop, nest
 from .target import Target
 from .text import Code, Lanes, Vec
 
@@ -28,36 +28,28 @@ def emit_sort(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> N
         _Sort(code, dtype, kernel.attrs["descending"]).function(name)
     source, to_values, to_order = (frame.pointer(b) for b in (operand.buffer, values, order))
     key_line, place_line = frame.pointer(keys), frame.pointer(places)
-    key, place = Vec("", dtype), Vec("", i64)
 
-    def line(start: str) -> None:
-        def read(i: str, _: list[Vec]) -> list[Vec]:
-            at = linear(code, 0, [(start, 1), (i, inner)])
-            one.store(one.load(element(code, one, source, key, at), dtype), element(code, one, key_line, key, i))
-            one.store(Vec(i, i64), element(code, one, place_line, place, i))
-            return []
+    def line(indices: list[str]) -> None:
+        start = linear(code, 0, [(indices[0], n * inner), (indices[1], 1)])
 
-        loop(code, "0", str(n), 1, [], read, once=n == 1)
+        def read(at: list[str]) -> None:
+            key = element(code, source, dtype, linear(code, 0, [(start, 1), (at[0], inner)]))
+            one.store(one.load(key, dtype), element(code, key_line, dtype, at[0]))
+            one.store(Vec(at[0], i64), element(code, place_line, i64, at[0]))
+
+        nest(code, [n], read)
         begun = code.fresh("i")
         code.line(f"{begun} = call i64 @{name}(ptr {key_line}, ptr {place_line}, i64 {n})")
 
-        def write(i: str, _: list[Vec]) -> list[Vec]:
-            here = linear(code, 0, [(begun, 1), (i, 1)])
-            at = linear(code, 0, [(start, 1), (i, inner)])
-            one.store(one.load(element(code, one, key_line, key, here), dtype), element(code, one, to_values, key, at))
-            one.store(one.load(element(code, one, place_line, place, here), i64), element(code, one, to_order, place, at))
-            return []
+        def write(at: list[str]) -> None:
+            here = linear(code, 0, [(begun, 1), (at[0], 1)])
+            there = linear(code, 0, [(start, 1), (at[0], inner)])
+            for line, out, kind in ((key_line, to_values, dtype), (place_line, to_order, i64)):
+                one.store(one.load(element(code, line, kind, here), kind), element(code, out, kind, there))
 
-        loop(code, "0", str(n), 1, [], write, once=n == 1)
+        nest(code, [n], write)
 
-    def columns(i: str, _: list[Vec]) -> list[Vec]:
-        def body(j: str, _: list[Vec]) -> list[Vec]:
-            line(linear(code, 0, [(i, n * inner), (j, 1)]))
-            return []
-
-        return loop(code, "0", str(inner), 1, [], body, once=inner == 1)
-
-    loop(code, "0", str(outer), 1, [], columns, once=outer == 1)
+    nest(code, [outer, inner], line)
 
 
 class _Sort:
@@ -128,7 +120,7 @@ class _Sort:
         return self.one.select(self.one.compare("lt", x, limit), x, limit)
 
     def address(self, pointer: str, dtype: DType, index: Vec) -> str:
-        return element(self.code, self.one, pointer, Vec("", dtype), index.text)
+        return element(self.code, pointer, dtype, index.text)
 
     def before(self, x: Vec, y: Vec) -> Vec:
         """Whether x goes before y even though y came first."""

@@ -20,7 +20,7 @@ from ..core import Loc
 from ..types import DType
 from . import views
 from .groups import Group, Grouping
-from .items import Item, Ref, Root, cost
+from .items import Item, Ref, Root, cost, fails
 from .kernel import ELEMENT, KERNEL, ROW, Access, Buffer, LoopKernel, Node, Phase, Store
 from .views import View
 
@@ -47,6 +47,7 @@ class _Builder:
                 self.n_outer -= 1
         self.nodes: list[Node] = []  # arguments first
         self.at: dict[tuple[Root, int, Strides], Node] = {}
+        self.again: dict[tuple[Ref, int], Node] = {}  # inline roots
         self.body_stores: list[Store] = []
         self.row_stores: list[Store] = []
         self.reductions: list[Node] = []
@@ -76,38 +77,40 @@ class _Builder:
         return found + (0,) * (len(self.sizes) - len(sizes))
 
     def read(self, ref: Ref, level: int) -> Node:
-        return self.value(ref.root, ref.view.offset, self.strides(ref.view, level))
-
-    def value(self, root: Root, offset: int, strides: Strides) -> Node:
-        """`root` at element offset + step * strides."""
-        key = (root, offset, strides)
+        """What an operand is at each step of `level`."""
+        root, view = ref
+        if root.inline:
+            return self.inlined(ref, level)
+        key = (root, view.offset, self.strides(view, level))
         if key not in self.at:
-            if root.inline:
-                assert root.item is not None
-                self.at[key] = self.inlined(root.item, offset, strides)
-            else:
-                access = Access(self.buffer_of(root), offset, strides)
-                self.at[key] = self.node("load", (), {}, root.dtype, access)
+            self.at[key] = self.node("load", (), {}, root.dtype, Access(self.buffer_of(root), *key[1:]))
         return self.at[key]
 
-    def inlined(self, item: Item, offset: int, strides: Strides) -> Node:
+    def inlined(self, ref: Ref, level: int) -> Node:
+        key = (ref, level)
+        if key not in self.again:
+            item = ref.root.item
+            assert item is not None
+            self.again[key] = self.expand(item, ref.view, level)
+        return self.again[key]
+
+    def expand(self, item: Item, view: View, level: int) -> Node:
+        """An inline item computed here, its operands seen through `view`."""
+        dtype = item.out.dtype
         if item.op == "const":
-            return self.node("const", (), item.attrs, item.out.dtype)
+            return self.node("const", (), item.attrs, dtype)
         if item.op == "iota":
-            return self.node("iota", (), {}, item.out.dtype, Access(None, offset, strides))
-        here = views.strided(self.sizes, strides, offset)
+            return self.node("iota", (), {}, dtype, Access(None, view.offset, self.strides(view, level)))
         args = []
-        for root, view in item.args:
-            composed = views.compose(view, here)
+        for arg in item.args:
+            composed = views.compose(arg.view, view)
             assert composed is not None
-            args.append(self.value(root, composed.offset, self.strides(composed, ELEMENT)))
-        return args[0] if item.op == "copy" else self.node(item.op, args, item.attrs, item.out.dtype, loc=item.loc)
+            args.append(self.read(Ref(arg.root, composed), level))
+        return args[0] if item.op == "copy" else self.node(item.op, args, item.attrs, dtype, loc=item.loc)
 
     def map(self, item: Item, level: int) -> Node:
-        if item.op == "const":
-            return self.node("const", (), item.attrs, item.out.dtype)
-        if item.op == "iota":
-            return self.node("iota", (), {}, item.out.dtype, Access(None, 0, self.natural(level)))
+        if item.op in ("const", "iota"):
+            return self.expand(item, views.identity(item.size), level)
         if item.op == "gather" and item.attrs["stride"]:
             base, place = item.args
             access = Access(self.buffer_of(base.root), base.view.offset, self.strides(base.view, level))
@@ -118,8 +121,8 @@ class _Builder:
             return args[0]
         if item.op == "gather":
             return self.node("first", args, {}, item.out.dtype)
-        access = Access(None, 0, self.natural(level)) if item.op == "philox" else None
-        return self.node(item.op, args, item.attrs, item.out.dtype, access, item.loc)
+        own = Access(None, 0, self.natural(level)) if item.op == "philox" else None
+        return self.node(item.op, args, item.attrs, item.out.dtype, own, item.loc)
 
     # What leaves.
 
@@ -181,6 +184,7 @@ class _Builder:
 
     def drop_dead(self) -> None:
         live = {s.node for s in (*self.body_stores, *self.row_stores)}
+        live |= {n for n in self.nodes if fails(n.op, n.dtype)}
         for node in reversed(self.nodes):
             if node in live:
                 live.update(node.args)
@@ -287,7 +291,7 @@ def _fill_bodies(nodes: Sequence[Node], phases: list[Phase], outer_rank: int, in
     for number in reversed(range(len(phases))):
         phase = phases[number]
         needed = {s.node for s in phase.stores} | {r.args[0] for r in phase.reductions}
-        needed |= {n for n in kept if n.phase == number}
+        needed |= {n for n in elements if n.phase == number and (n in kept or fails(n.op, n.dtype))}
         body: list[Node] = []
         replaced: dict[Node, Node] = {}
         for node in reversed(elements):

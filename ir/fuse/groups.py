@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .inline import inline, leaves
-from .items import Item, Ref, Root, cost
+from .items import Item, Ref, Root, cost, fails
 from .kernel import ELEMENT, ROW
 from .prepare import Program
 from .views import View, canonical, common_cuts
@@ -82,9 +82,11 @@ class Grouping:
         self._merge_siblings()
 
     def _needed(self) -> list[Item]:
-        """Items that a stored root depends on, without those that are only computed where they are read."""
+        """Items that can fail and those that a stored root depends on, without what is only computed where it is
+        read."""
         wanted: set[Item] = set()
         todo = [item for root in self.program.stored for item in root.producers()]
+        todo += [item for item in self.program.items if fails(item.op, item.out.dtype)]
         while todo:
             item = todo.pop()
             if item in wanted:
@@ -180,7 +182,7 @@ class Grouping:
             )
             scale = 1
         elif group.inner and item.size == group.rows:
-            if group.row_cost + cost(item.op) > _row_budget(group.inner):
+            if item.op in ("argmax", "argmin") or group.row_cost + cost(item.op) > _row_budget(group.inner):
                 return None
             fit, scale = Fit(ROW, group.inner, tuple(group.kept_runs), group.cuts), group.inner
         else:
@@ -312,9 +314,9 @@ class Grouping:
                     return False
         for _, ref in other.edges:
             home = self.home.get(ref.root)
-            if home is not None and home[0] is into:
-                if not in_place(ROW, home[1], ref.view, into.size, into.inner):
-                    return False
+            inside = home is not None and home[0] is into
+            if home is not None and inside and not in_place(ROW, home[1], ref.view, into.size, into.inner):
+                return False
         self._absorb(into, other, [(i, ROW) for i, _ in other.members])
         for item, _ in other.members:
             if item.window is None and self.home[item.out][1] != AFTER:
@@ -364,10 +366,9 @@ class Grouping:
             for group in list(dict.fromkeys(readers)):
                 if group.bits not in self.groups:
                     continue
-                if last is not None and last.bits in self.groups and last.size == group.size:
-                    if self._merge(last, group):
-                        continue
-                last = group
+                alike = last is not None and last.bits in self.groups and last.size == group.size
+                if last is None or not alike or not self._merge(last, group):
+                    last = group
 
     # The result.
 

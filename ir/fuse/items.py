@@ -74,15 +74,14 @@ class Item:
 
 
 CHEAP, DIVISION, TRANSCENDENTAL = 1.0, 5.0, 16.0
-_COST = {
-    **dict.fromkeys(("const", "iota", "copy", "broadcast"), 0.0),
-    **dict.fromkeys(
-        "neg abs sign floor ceil round trunc isnan isinf bitwise_not cast add sub mul maximum minimum eq ne lt "
-        "le gt ge bitwise_and bitwise_or bitwise_xor shift_left shift_right select fma index".split(),
-        CHEAP,
-    ),
-    **dict.fromkeys(("div", "sqrt", "gather"), DIVISION),
-}
+_FREE = ("const", "iota", "copy")
+_SIMPLE = (
+    "neg", "abs", "sign", "floor", "ceil", "round", "trunc", "isnan", "isinf", "cast", "add", "sub", "mul",
+    "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "bitwise_not", "bitwise_and", "bitwise_or",
+    "bitwise_xor", "shift_left", "shift_right", "select", "fma", "index",
+)
+_SLOW = ("div", "sqrt", "gather")
+_COST = dict.fromkeys(_FREE, 0.0) | dict.fromkeys(_SIMPLE, CHEAP) | dict.fromkeys(_SLOW, DIVISION)
 
 
 def cost(op: str) -> float:
@@ -90,7 +89,12 @@ def cost(op: str) -> float:
     return _COST.get(op, TRANSCENDENTAL)
 
 
-# Ops that can fail: they run once for every element, never for a part of them, never twice.
+# Ops that can fail, or read what did: they run for every element, never for a part of them.
 TRAPS = frozenset({"index", "gather", "fmod", "remainder", "floor_divide"})
+
+
+def fails(op: str, dtype: DType) -> bool:
+    """Whether `op` giving `dtype` can fail, and so must run even if nobody reads its result."""
+    return op in TRAPS and op != "gather" and dtype.is_integer
 
 IDENTITY: dict[str, float] = {"sum": 0, "prod": 1}

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -229,7 +228,7 @@ def _loops(kernel: LoopKernel) -> list[str]:
     for phase in kernel.phases:
         lines += [f"{pad}{_node(n, axes)}" for n in phase.row]
         lines += [f"{pad}{_store(s, axes)}" for s in phase.row_stores]
-        if not (phase.body or phase.stores):
+        if not (phase.body or phase.stores or phase.reductions):
             continue
         bounds = ", ".join(f"{a} < {n}" for a, n in zip(axes[len(kernel.outer):], kernel.inner, strict=True))
         lines.append(f"{pad}lanes {bounds or 'once'}:")

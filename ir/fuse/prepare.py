@@ -25,7 +25,7 @@ from ..core import Function, Instr, Loc, Value
 from ..ops import TABLE
 from ..types import DType, Shape, TensorType, bool_, contiguous_strides, i32, i64
 from . import views
-from .items import TRAPS, IDENTITY, Item, Pattern, Ref, Root
+from .items import IDENTITY, TRAPS, Item, Pattern, Ref, Root
 from .views import View
 
 Strides = Sequence[Sequence[int] | None]
@@ -164,8 +164,9 @@ class Program:
             raise ValueError(f"{instr.op} steers differentiation: strip it before compiling")
         sized = [o for o in instr.outs if o.type.size]
         if not sized:
-            if instr.op in ("scatter", "scatter_add") and instr.args[1].type.size:
-                self._check_only(instr)
+            if instr.op in ("gather", "scatter", "scatter_add") and instr.args[1].type.size:
+                x, index = instr.args[:2]
+                self._checked(self._refs[index], index.type, x.type.shape[instr.attrs["axis"]], instr.op)
             return
         handler = _HANDLERS.get(instr.op)
         if handler is not None:
@@ -177,13 +178,6 @@ class Program:
             outs = [self.map(instr.op, refs, instr.out.type.dtype, instr.out.type.size, **instr.attrs)]
         for value, ref in zip(instr.outs, outs, strict=True):
             self._refs[value] = ref
-
-    def _check_only(self, instr: Instr) -> None:
-        """Indices into an axis without elements: nothing to write, but each of them is an error."""
-        index = instr.args[1]
-        size = instr.args[0].type.shape[instr.attrs["axis"]]
-        checked = self._checked(self._refs[index], index.type, size, instr.op)
-        self.copy(checked)
 
     def _const(self, instr: Instr) -> list[Ref]:
         value, t = instr.attrs["value"], instr.out.type
@@ -399,7 +393,8 @@ class Program:
 
     def _philox(self, instr: Instr) -> list[Ref]:
         t = instr.out.type
-        refs = [Ref(r.root, views.strided((t.size,), (0,), r.view.offset)) for r in map(self._refs.__getitem__, instr.args)]
+        scalars = [self._refs[a] for a in instr.args]
+        refs = [Ref(root, views.strided((t.size,), (0,), view.offset)) for root, view in scalars]
         return [self.map("philox", refs, t.dtype, t.size)]
 
 
