@@ -32,7 +32,7 @@ from .ir.types import (
     promote,
 )
 from .state import defaults, state
-from .tensors import Storage, Tensor, View, leaked, make, shape_of
+from .tensors import Storage, Tensor, View, leaked, make, shape_of, up_to_date
 
 Number = (bool, int, float, np.bool_, np.integer, np.floating)
 _NUMBERS = Storage(NUMBER)
@@ -49,6 +49,8 @@ def apply(op: str, *tensors: Tensor, **attrs: Any) -> Any:
     except JitgradError as error:
         raise blame(error) from None
     for t in tensors:
+        if t._view is not None:
+            up_to_date(t)
         if t._requires_grad:
             _attach(record, tensors, attrs, outs)
             break

@@ -3,9 +3,10 @@
 The result must have the tensor's shape and a dtype that converts to the tensor's. A leaf that requires grad
 is not written to while the graph is recorded; memory whose elements overlap is not written to at all. A
 write counts in the storage's version, so that a backward that saved the old values finds out, and the
-tensor takes the result's place in the graph. Inside a recording the write is noted, and done when the
-compiled program has run.
-Imports: `functional` (elementwise, creation, indexing), `dispatch`, `tensors`, `state`, `errors`.
+tensor takes the result's place in the graph; a view takes its base along (`autograd.views`). Inside a
+recording the write is noted, and done when the compiled program has run.
+
+Imports: `functional`, `autograd.views`, `dispatch`, `tensors`, `state`, `errors`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from .autograd import views
 from .dispatch import apply, blame, cast, expand_to, lift
 from .errors import DTypeError, InplaceError, ShapeError
 from .functional import elementwise, indexing, linalg, shaping
-from .functional.creation import filled
+from .functional.creation import tensor
 from .ir.types import DType, bool_
 from .state import state
 from .tensors import Tensor, make, shape_of
@@ -56,26 +58,44 @@ _CTYPE = {
 
 def store(t: Tensor, result: Tensor) -> Tensor:
     """`write` of a result of exactly the type of `t`."""
-    if state.grad_enabled and t._requires_grad and t._node is None:
+    graph = state.grad_enabled
+    if graph:
+        _check_graph(t, result)
+        if t.requires_grad and not result._requires_grad:
+            # The old value gets no gradient, and `t` still requires grad.
+            everywhere = lift(True, bool_, shape_of(t))
+            result = apply("select", everywhere, result, t)
+    if state.recording is not None:
+        state.recording.write(t, result)
+        if graph:
+            _take_place(t, result)
+        return t
+    target = t._array
+    if _overlaps(target):
+        raise blame(InplaceError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "location. Please clone() the tensor before performing the operation."
+        ))
+    if not target.flags.writeable:
+        raise blame(InplaceError("the tensor's memory is read-only: it came from a read-only array"))
+    np.copyto(target, result._array)
+    t._storage.version += 1
+    if graph:
+        _take_place(t, result)
+    return t
+
+
+def _check_graph(t: Tensor, result: Tensor) -> None:
+    if t._requires_grad and t._node is None:
         raise blame(InplaceError(
             "a leaf Variable that requires grad is being used in an in-place operation.",
             hint="write under jitgrad.no_grad(), or to a computed tensor",
         ))
-    if state.recording is not None:
-        state.recording.write(t, result)
-        _take_place(t, result)
-        return t
-    target = t._array
-    if not target.flags.writeable or _overlaps(target):
-        raise blame(InplaceError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
-            "location. Please clone() the tensor before performing the operation."
-            if _overlaps(target) else "the tensor's memory is read-only (it came from a read-only array)",
-        ))
-    np.copyto(target, result._array)
-    t._storage.version += 1
-    _take_place(t, result)
-    return t
+    if t._view is not None:
+        try:
+            views.check_write(t, result)
+        except InplaceError as error:
+            raise blame(error) from None
 
 
 def _overlaps(array: np.ndarray) -> bool:
@@ -83,8 +103,10 @@ def _overlaps(array: np.ndarray) -> bool:
 
 
 def _take_place(t: Tensor, result: Tensor) -> None:
-    """Put `t` where `result` is in the graph."""
-    if state.grad_enabled and (result._requires_grad or t._node is not None):
+    """Put `t`, and what it is a view of, where `result` is in the graph."""
+    if t._view is not None and state.recording is None:
+        views.written(t, result)
+    else:
         t._node, t._output_nr, t._requires_grad = result._node, result._output_nr, result._requires_grad
 
 
@@ -102,11 +124,24 @@ def set_data(t: Tensor, value: Tensor) -> None:
 
 def _in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return write(self, function(self, *args, **kwargs))
+        return write(self, function(_before(self, args), *args, **kwargs))
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"`{function.__name__}`, written into the tensor, which is returned."
     return method
+
+
+def _before(t: Tensor, args: tuple[Any, ...]) -> Tensor:
+    """`t` as it is before the write, for a backward to save: a copy of its memory where there is one to be."""
+    if not state.grad_enabled or state.recording is not None:
+        return t
+    if not (t.requires_grad or any(isinstance(a, Tensor) and a._requires_grad for a in args)):
+        return t
+    if t._node is None and t._requires_grad:
+        return t  # refused by the write
+    old = make(t._array.copy())
+    old._node, old._output_nr, old._requires_grad = t._node, t._output_nr, t._requires_grad
+    return old
 
 
 _FUNCTIONS: tuple[tuple[Any, str], ...] = (
@@ -142,7 +177,9 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     """Every element `value`, a number or a 0-d tensor."""
     if isinstance(value, Tensor):
         if value.ndim:
-            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions."
+            )
         return store(self, expand_to(cast(value, self.dtype), shape_of(self)))
     return store(self, lift(value, self.dtype, shape_of(self)))
 
@@ -154,7 +191,7 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     if shape_of(result) != shape_of(self):
         result = shaping.expand(result, shape_of(self))
     elif result is src:
-        result = elementwise.node_name("Copys")(apply)("cast", src, dtype=src.dtype)
+        result = elementwise.clone(src)
     return store(self, result)
 
 
@@ -172,11 +209,14 @@ def detach_(self: Tensor) -> Tensor:
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """`self[index] = value`, value broadcast to the indexed shape and converted."""
     if not isinstance(value, Tensor):
-        value = filled(value, self.dtype, ()) if not hasattr(value, "__len__") else make(np.asarray(value, self.dtype.numpy))
+        value = tensor(value, self.dtype)
     if isinstance(index, Tensor) and index.dtype is bool_ and value.ndim == 0:
         store(self, elementwise.masked_fill(self, _as_mask(index, self), value))
-        return
-    store(self, indexing.set_item(self, index, value))
+    elif state.recording is None and indexing.is_basic(index):
+        region = indexing.getitem(self, index)
+        store(region, elementwise.clone(indexing.fitting(cast(value, self.dtype), shape_of(region))))
+    else:
+        store(self, indexing.set_item(self, index, value))
 
 
 def _as_mask(mask: Tensor, t: Tensor) -> Tensor:

@@ -42,13 +42,20 @@ class Storage:
 
 
 class View:
-    """How a tensor is a view of `base`: the view ops from it, outermost last."""
+    """How a tensor is a view of `base`: the view ops from it, outermost last.
 
-    __slots__ = ("base", "steps")
+    `node` is where the base was in the graph when the view took its own place from it: if the base moves
+    (a write in place), the view follows when next used (`autograd.views`). A view made under no_grad does
+    not (`follows`).
+    """
+
+    __slots__ = ("base", "follows", "node", "steps")
 
     def __init__(self, base: Tensor, steps: tuple[tuple[str, dict[str, Any]], ...]) -> None:
         self.base = base
         self.steps = steps
+        self.node = base._node
+        self.follows = state.grad_enabled
 
 
 class Size(tuple[int, ...]):
@@ -156,6 +163,8 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
+        if self._view is not None:
+            up_to_date(self)
         return self._requires_grad
 
     @requires_grad.setter
@@ -179,16 +188,18 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        return self._node is None
+        return self.grad_fn is None
 
     @property
     def grad_fn(self) -> Node | None:
+        if self._view is not None:
+            up_to_date(self)
         return self._node
 
     @property
     def creator(self) -> Node | None:
         """`grad_fn` under its older name."""
-        return self._node
+        return self.grad_fn
 
     @property
     def volatile(self) -> bool:
@@ -228,6 +239,15 @@ class Tensor:
         from .printing import tensor_repr
 
         return tensor_repr(self)
+
+
+def up_to_date(t: Tensor) -> None:
+    """Let a view take its place in the graph again if its base has moved there."""
+    view = t._view
+    if view is not None and view.node is not view.base._node and view.follows:
+        from .autograd.views import follow
+
+        follow(t)
 
 
 _new = object.__new__

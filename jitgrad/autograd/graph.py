@@ -24,7 +24,7 @@ from ..errors import InplaceError
 from ..ir.builder import pullback
 from ..ir.ops import TABLE
 from ..ir.types import TensorType
-from ..tensors import Tensor, make
+from ..tensors import Tensor, make, up_to_date
 
 if TYPE_CHECKING:
     from .domains import Domain
@@ -183,6 +183,8 @@ def accumulator(leaf: Tensor) -> AccumulateGrad:
 
 def gradient_edge(t: Tensor) -> Edge | None:
     """Where the gradient of `t` goes; None if it needs none."""
+    if t._view is not None:
+        up_to_date(t)
     if t._node is not None:
         return (t._node, t._output_nr)
     return (accumulator(t), 0) if t._requires_grad else None

@@ -105,9 +105,7 @@ def detach(input: Tensor) -> Tensor:
     """The same memory, outside the graph. Writes to either are seen in both, and count for backward."""
     if state.recording is not None:
         return state.recording.alias(input)
-    t = make(input._array, input._storage)
-    t._view = input._view
-    return t
+    return make(input._array, input._storage)
 
 
 def data_of(self: Tensor) -> Tensor:

@@ -369,7 +369,7 @@ TYPED: dict[str, Any] = {
 }
 
 
-def Variable(data: Any, requires_grad: bool = False, volatile: bool = False) -> Tensor:  # noqa: N802
+def Variable(data: Any, requires_grad: bool = False, volatile: bool = False) -> Tensor:
     """A tensor over the memory of tensor `data` (or of a copy of other data), a leaf of its own.
 
     `volatile=True` is of the older interface: no gradients, so requires_grad is False.

@@ -44,7 +44,7 @@ def is_tensor(obj: Any) -> bool:
     return isinstance(obj, Tensor)
 
 
-class finfo:  # noqa: N801 (torch's name)
+class finfo:
     """Limits of a floating dtype: `eps`, `min`, `max`, `tiny`, `smallest_normal`, `bits`, `resolution`."""
 
     def __init__(self, type: Any = None) -> None:
@@ -58,7 +58,7 @@ class finfo:  # noqa: N801 (torch's name)
         self.resolution = float(limits.resolution)
 
 
-class iinfo:  # noqa: N801
+class iinfo:
     """Limits of an integer dtype: `min`, `max`, `bits`."""
 
     def __init__(self, type: Any) -> None:

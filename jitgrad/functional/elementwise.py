@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import Number, apply, blame, cast, common_shape, expand_to, lift, operands, result_dtype, wrapped
-from ..errors import DTypeError
+from ..errors import DTypeError, JitgradError
 from ..ir.types import bool_, i64
 from ..state import defaults
 from ..tensors import Tensor
 from .arguments import as_float, node_name, not_bool, want_float, want_tensor
 from .creation import filled
+
 
 @node_name("Clone")
 def clone(input: Tensor) -> Tensor:
@@ -189,7 +190,9 @@ def _scaled(function: str, other: Any, alpha: Any) -> Any:
     if alpha == 1 and not isinstance(alpha, Tensor):
         return other
     if isinstance(alpha, float) and isinstance(other, Tensor) and not other.dtype.is_floating_point:
-        raise RuntimeError(f"{function}: for integral input tensors, argument alpha must not be a floating point number.")
+        raise RuntimeError(
+            f"{function}: for integral input tensors, argument alpha must not be a floating point number."
+        )
     return other * alpha
 
 
@@ -415,11 +418,15 @@ def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     return apply("bitwise_xor", *operands(truth(input), truth(other)))
 
 
+def _no_bits(op: str, x: Tensor) -> JitgradError:
+    return blame(DTypeError(f'"{op}" is not implemented for {x.dtype}', hint="it works on the bits of integers"))
+
+
 def _bitwise(op: str, doc: str) -> Callable[[Any, Any], Tensor]:
     def function(input: Any, other: Any) -> Tensor:
         x, y = operands(input, other)
         if x.dtype.is_floating_point or (op.startswith("shift") and x.dtype is bool_):
-            raise blame(DTypeError(f'"{op}" is not implemented for {x.dtype}', hint="it works on the bits of integers"))
+            raise _no_bits(op, x)
         return apply(op, x, y)
 
     function.__name__ = function.__qualname__ = op
@@ -437,7 +444,7 @@ bitwise_right_shift = _bitwise("shift_right", "input shifted right by other bits
 def bitwise_not(input: Tensor) -> Tensor:
     """Every bit flipped; of bools, logical not. Raises DTypeError for floating point."""
     if want_tensor("bitwise_not", input).dtype.is_floating_point:
-        raise blame(DTypeError(f'"bitwise_not" is not implemented for {input.dtype}', hint="it works on the bits of integers"))
+        raise _no_bits("bitwise_not", input)
     return apply("bitwise_not", input)
 
 

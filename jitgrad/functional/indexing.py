@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.views import replaced
 from ..dispatch import apply, blame, cast, common_shape, expand_to, lift
 from ..errors import BoundsError, DTypeError, ShapeError
 from ..ir.types import Shape, bool_, contiguous_strides, i64, u8
@@ -37,7 +38,9 @@ def checked_index(function: str, index: Tensor, size: int, axis: int, wraps: boo
     it runs.
     """
     if not index.dtype.is_integer:
-        raise IndexError(f"{function}: tensors used as indices must be long, int, byte or bool tensors, got {index.dtype}")
+        raise IndexError(
+            f"{function}: tensors used as indices must be long, int, byte or bool tensors, got {index.dtype}"
+        )
     at = cast(index, i64)
     if state.recording is None:
         values = index._array
@@ -239,8 +242,9 @@ def _planned(parsed: _Parsed) -> _Gather:
         index = expand_to(index, common)
         if len(axes) > 1:
             # Made one axis, an index too large for its own could hit another row: send it out of bounds instead.
-            wrong = apply("bitwise_or", apply("lt", index, lift(0, i64, common)), apply("ge", index, lift(n, i64, common)))
-            outside = wrong if outside is None else apply("bitwise_or", outside, wrong)
+            for beyond, limit in (("lt", 0), ("ge", n)):
+                wrong = apply(beyond, index, lift(limit, i64, common))
+                outside = wrong if outside is None else apply("bitwise_or", outside, wrong)
             index = apply("mul", index, lift(stride, i64, common))
         flat = index if flat is None else apply("add", flat, index)
     if outside is not None and state.recording is not None:
@@ -269,23 +273,36 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     return apply("gather", _merged(parsed.view, plan), plan.flat, axis=plan.axis, batch=0)
 
 
-def set_item(input: Tensor, index: Any, value: Any) -> Tensor:
+def is_basic(index: Any) -> bool:
+    """Whether `index` has ints, slices, None and ... only, so that it is a view."""
+    return not any(
+        isinstance(i, (Tensor, bool)) and not (isinstance(i, Tensor) and not i.ndim and i.dtype.is_integer)
+        for i in _items(index)
+    )
+
+
+def set_item(input: Tensor, index: Any, value: Tensor) -> Tensor:
     """A copy of `input` with `value`, broadcast, at `input[index]`: what `input[index] = value` would leave."""
+    parsed = _parse(input, index)
+    value = cast(value, input.dtype)
+    if not parsed.advanced:
+        own = 0 if input._view is None else len(input._view.steps)
+        view = parsed.view._view
+        assert view is not None
+        return replaced(input, view.steps[own:], fitting(value, shape_of(parsed.view)))
     shape = shape_of(input)
     size = math.prod(shape)
     positions = apply("reshape", apply("iota", axis=0, dtype=i64, shape=(size,)), shape=shape)
-    flat = getitem(positions, index)
-    where_to = apply("reshape", flat, shape=(flat.type_.size,))
-    update = value if isinstance(value, Tensor) else lift(value, input.dtype)
-    update = _fitting(cast(update, input.dtype), shape_of(flat))
+    at = getitem(positions, index)
+    count = at.type_.size
     out = apply(
-        "scatter", apply("reshape", input, shape=(size,)), where_to,
-        apply("reshape", update, shape=(flat.type_.size,)), axis=0, batch=0,
+        "scatter", apply("reshape", input, shape=(size,)), apply("reshape", at, shape=(count,)),
+        apply("reshape", fitting(value, shape_of(at)), shape=(count,)), axis=0, batch=0,
     )
     return apply("reshape", out, shape=shape)
 
 
-def _fitting(value: Tensor, shape: Shape) -> Tensor:
+def fitting(value: Tensor, shape: Shape) -> Tensor:
     """`value` broadcast to the indexed shape; axes of size 1 in front are dropped."""
     own = shape_of(value)
     while len(own) > len(shape) and own[0] == 1:
@@ -297,7 +314,8 @@ def _fitting(value: Tensor, shape: Shape) -> Tensor:
     except ShapeError:
         pass
     raise blame(ShapeError(
-        f"shape mismatch: value tensor of shape {list(own)} cannot be broadcast to indexing result of shape {list(shape)}"
+        f"shape mismatch: value tensor of shape {list(own)} cannot be broadcast to indexing result of shape "
+        f"{list(shape)}"
     ))
 
 
@@ -331,7 +349,9 @@ def _along(function: str, input: Tensor, dim: int, index: Tensor) -> tuple[Tenso
     if at.ndim == 0:
         at = apply("reshape", at, shape=(1,))
     if x.ndim != at.ndim:
-        raise blame(ShapeError(f"Index tensor must have the same number of dimensions as input tensor: {x.type_} and {at.type_}"))
+        raise blame(ShapeError(
+            f"Index tensor must have the same number of dimensions as input tensor: {x.type_} and {at.type_}"
+        ))
     axis = axis_of(dim, x.ndim)
     if any(i != axis and n > m for i, (m, n) in enumerate(zip(x.shape, at.shape, strict=True))):
         raise blame(ShapeError(
@@ -393,10 +413,14 @@ def _scattered(op: str, function: str, input: Tensor, dim: int, index: Tensor, s
     shape = shape_of(index) or (1,)
     if isinstance(src, Tensor):
         if src.dtype is not x.dtype:
-            raise blame(DTypeError(f"{function}(): Expected self.dtype to be equal to src.dtype: {x.dtype} and {src.dtype}"))
+            raise blame(DTypeError(
+                f"{function}(): Expected self.dtype to be equal to src.dtype: {x.dtype} and {src.dtype}"
+            ))
         update = src if src.ndim else apply("reshape", src, shape=(1,))
         if update.ndim != len(shape) or any(n < m for m, n in zip(shape, update.shape, strict=True)):
-            raise blame(ShapeError(f"{function}(): index {list(shape)} must not be larger than src {list(update.shape)}"))
+            raise blame(ShapeError(
+                f"{function}(): index {list(shape)} must not be larger than src {list(update.shape)}"
+            ))
         update = apply("slice", update, start=(0,) * len(shape), limit=shape, step=(1,) * len(shape))
     else:
         update = lift(src, x.dtype, shape)
@@ -461,7 +485,8 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     n = index.type_.size
     shape = tuple(n if i == axis else m for i, m in enumerate(input.shape))
     index = checked_index("index_fill", index, input.shape[axis] if input.ndim else 1, axis, wraps=True)
-    filler = expand_to(cast(value, input.dtype), shape) if isinstance(value, Tensor) else lift(value, input.dtype, shape)
+    number = not isinstance(value, Tensor)
+    filler = lift(value, input.dtype, shape) if number else expand_to(cast(value, input.dtype), shape)
     return _at_slices("scatter", "index_fill", input, axis, index, filler)
 
 
@@ -475,7 +500,7 @@ def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumula
     plan = _planned(parsed)
     target = _merged(parsed.view, plan)
     want = shape_of(apply("gather", _merged(zeros, plan), plan.flat, axis=plan.axis, batch=0))
-    out = apply("scatter_add", target, plan.flat, _fitting(values, want), axis=plan.axis, batch=0)
+    out = apply("scatter_add", target, plan.flat, fitting(values, want), axis=plan.axis, batch=0)
     permuted = apply("reshape", out, shape=tuple(input.shape[p] for p in plan.perm))
     return _back(permuted, plan.perm)
 

@@ -25,7 +25,8 @@ def _pair(function: str, input: Any, other: Any) -> tuple[Tensor, Tensor]:
     x, y = want_tensor(function, input), want_tensor(function, other, "other", 2)
     if x.dtype is not y.dtype:
         raise blame(DTypeError(
-            f"expected m1 and m2 to have the same dtype, but got: {x.dtype} != {y.dtype} ({function}: {x.type_} @ {y.type_})",
+            f"expected m1 and m2 to have the same dtype, but got: {x.dtype} != {y.dtype} "
+            f"({function}: {x.type_} @ {y.type_})",
             hint=f"x.to(jitgrad.{y.dtype.name}) or y.to(jitgrad.{x.dtype.name})",
         ))
     if x.dtype is bool_:
@@ -120,7 +121,9 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     _want_rank("bmm", x, 3, "batch1")
     _want_rank("bmm", y, 3, "batch2")
     if x.shape[0] != y.shape[0]:
-        raise blame(ShapeError(f"bmm: Expected size for first two dimensions of batch2 tensor to match: {x.type_} @ {y.type_}"))
+        raise blame(ShapeError(
+            f"bmm: Expected size for first two dimensions of batch2 tensor to match: {x.type_} @ {y.type_}"
+        ))
     _inner(x, y)
     return apply("matmul", x, y)
 
@@ -300,7 +303,9 @@ def _parsed(equation: str, operands: Sequence[Tensor]) -> tuple[list[str], str]:
     if len(set(output)) != len(output):
         raise RuntimeError(f"einsum(): output subscript {right!r} has a letter twice")
     if unknown := set(output) - set("".join(spelled)):
-        raise RuntimeError(f"einsum(): output subscript {min(unknown)} does not appear in the equation for any input operand")
+        raise RuntimeError(
+            f"einsum(): output subscript {min(unknown)} does not appear in the equation for any input operand"
+        )
     return spelled, output
 
 
@@ -311,7 +316,9 @@ def _without_repeats(x: Tensor, term: str) -> tuple[Tensor, str]:
             first = term.index(letter)
             second = term.index(letter, first + 1)
             if x.shape[first] != x.shape[second]:
-                raise blame(ShapeError(f"einsum(): subscript {letter} is repeated with sizes {x.shape[first]} and {x.shape[second]}"))
+                raise blame(ShapeError(
+                    f"einsum(): subscript {letter} is repeated with sizes {x.shape[first]} and {x.shape[second]}"
+                ))
             x = diagonal(x, 0, first, second)
             term = term[:first] + term[first + 1 : second] + term[second + 1 :] + letter
     return x, term

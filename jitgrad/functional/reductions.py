@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import apply, blame, cast, expand_to, lift
-from ..errors import AxisError, DTypeError, JitgradError
+from ..errors import DTypeError
 from ..ir.types import DType, Shape, bool_, dtype_of, i64, keep_axes, u8
 from ..state import defaults
 from ..tensors import Tensor, concrete, make, shape_of
@@ -148,7 +148,9 @@ def norm(input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False,
     """
     x = want_tensor("norm", input) if dtype is None else cast(input, dtype_of(dtype))
     if not x.dtype.is_floating_point:
-        raise blame(DTypeError(f"norm: Expected a floating point tensor as input. Got {x.dtype}", hint="x.float().norm()"))
+        raise blame(
+            DTypeError(f"norm: Expected a floating point tensor as input. Got {x.dtype}", hint="x.float().norm()")
+        )
     order = 2.0 if p in ("fro", None) else float(p)
     axes = axes_of(dim, x.ndim)
     if order == 2.0:
@@ -179,13 +181,15 @@ def dist(input: Tensor, other: Tensor, p: float = 2.0) -> Tensor:
 
 def _extremum_axes(function: str, x: Tensor, dim: Dims) -> Shape:
     axes = axes_of(dim, x.ndim)
-    if builtins.any(x.shape[a] == 0 for a in axes):
-        raise blame(ShapeError(
-            f"{function}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
-            "with the 'dim' argument." if dim is None else
-            f"{function}(): Expected reduction dim {dim} to have non-zero size."
-        ))
+    if 0 in [x.shape[a] for a in axes]:
+        raise _nothing(function, None if dim in (None, ()) else dim)
     return axes
+
+
+def _nothing(function: str, dim: Any) -> JitgradError:
+    """The error for the extremum of no elements."""
+    what = "to be specified for input.numel() == 0" if dim is None else f"{dim} to have non-zero size"
+    return blame(AxisError(f"{function}(): Expected reduction dim {what}."))
 
 
 @node_name("Amax")
@@ -207,13 +211,13 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
     return _AMINMAX(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
-_MAX = namedtuple("max", ("values", "indices"))  # noqa: PYI024
-_MIN = namedtuple("min", ("values", "indices"))  # noqa: PYI024
-_SORT = namedtuple("sort", ("values", "indices"))  # noqa: PYI024
-_TOPK = namedtuple("topk", ("values", "indices"))  # noqa: PYI024
-_MEDIAN = namedtuple("median", ("values", "indices"))  # noqa: PYI024
-_KTH = namedtuple("kthvalue", ("values", "indices"))  # noqa: PYI024
-_AMINMAX = namedtuple("aminmax", ("min", "max"))  # noqa: PYI024
+_MAX = namedtuple("max", ("values", "indices"))
+_MIN = namedtuple("min", ("values", "indices"))
+_SORT = namedtuple("sort", ("values", "indices"))
+_TOPK = namedtuple("topk", ("values", "indices"))
+_MEDIAN = namedtuple("median", ("values", "indices"))
+_KTH = namedtuple("kthvalue", ("values", "indices"))
+_AMINMAX = namedtuple("aminmax", ("min", "max"))
 
 
 def _argument(op: str, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
@@ -428,7 +432,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     n = x.shape[axis] if x.ndim else 1
     values, indices = _ranked(x, (n - 1) // 2, axis, True)
     if x.dtype.is_floating_point and x.ndim:
-        last_value, last_index = _ranked(x, n - 1, axis, True)  # nan sorts last
+        last_value, _ = _ranked(x, n - 1, axis, True)  # nan sorts last
         first_nan = argmax(apply("isnan", x), axis, True)
         spoiled = apply("isnan", last_value)
         values, indices = where(spoiled, last_value, values), where(spoiled, first_nan, indices)

@@ -172,7 +172,9 @@ def reversed_axes(input: Tensor) -> Tensor:
 def matrix_transpose(input: Tensor) -> Tensor:
     """`x.mT`: the last two axes exchanged."""
     if input.ndim < 2:
-        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+        raise RuntimeError(
+            f"tensor.mT is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
+        )
     return transpose(input, -2, -1)
 
 
@@ -215,7 +217,9 @@ def expand(input: Tensor, size: Sequence[int]) -> Tensor:
                 f"non-singleton dimension {i + lead}.  Target sizes: {list(size)}.  Tensor sizes: {list(shape)}"
             ))
     if any(n < 0 for n in out):
-        raise RuntimeError(f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension: {list(size)}")
+        raise RuntimeError(
+            f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension: {list(size)}"
+        )
     return apply("broadcast", input, shape=out, dims=tuple(range(lead, len(out))))
 
 
@@ -368,8 +372,8 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
         sizes = list(ints("split", "split_sizes", split_size_or_sections))
         if sum(sizes) != n or any(s < 0 for s in sizes):
             raise RuntimeError(
-                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {axis}), "
-                f"but got split_sizes={sizes}"
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension "
+                f"{axis}), but got split_sizes={sizes}"
             )
     out, at = [], 0
     for size in sizes:
