@@ -423,7 +423,7 @@ class Lanes:
         if source.is_floating_point:
             if dtype.is_floating_point:
                 return self.convert("fpext" if dtype.bits > source.bits else "fptrunc", x, dtype)
-            return self.intrinsic("fptosi.sat" if dtype.kind == "int" else "fptoui.sat", x, dtype=dtype)
+            return self._saturate(x, dtype)
         signed = source.kind == "int"
         if dtype.is_floating_point:
             return self.convert("sitofp" if signed else "uitofp", x, dtype)
@@ -432,6 +432,22 @@ class Lanes:
         if source is not bool_ and dtype.bits < source.bits:
             return self.convert("trunc", x, dtype)
         return self.convert("sext" if signed else "zext", x, dtype)
+
+    def _saturate(self, x: Vec, dtype: DType) -> Vec:
+        """A float as an integer. To 32 bits and less by hand: AVX2 converts vectors, but LLVM 22 takes
+        fptosi.sat apart there."""
+        if dtype is i64:
+            return self.intrinsic("fptosi.sat", x, dtype=i64)
+        signed = dtype.kind == "int"
+        low = -(1 << (dtype.bits - 1)) if signed else 0
+        high = (1 << (dtype.bits - signed)) - 1
+        limit = float(high) if dtype is not i32 or x.dtype is f64 else 2.0**31 - 2.0**7  # the float below
+        inside = self.select(self.compare("lt", x, low), low, x)
+        inside = self.select(self.compare("gt", x, limit), limit, inside)
+        whole = self.convert("fptosi", self.select(self.is_nan(x), 0.0, inside), i32)
+        if limit < high:
+            whole = self.select(self.compare("gt", x, limit), high, whole)
+        return whole if dtype is i32 else self.convert("trunc", whole, dtype)
 
     # Functions and rare paths.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ...ir.types import f32, f64, i64
 from ..text import Lanes, Vec
-from .formats import INF, NAN
+from .formats import INF, NAN, by_lane
 
 # Up to this quotient x - q y is exact: with an FMA, or for widened f32, whose products have 24 + 29 bits.
 _QUOTIENT = {f32: 2.0**29, f64: 2.0**52}
@@ -32,7 +32,7 @@ def fmod(m: Lanes, x: Vec, y: Vec) -> Vec:
 
     def by_lanes() -> list[Vec]:
         a, b = m.select(far, top, 1.0), m.select(far, bottom, 1.0)
-        (divided,) = m.call("fmod", [a, b], [f64], lambda a, b: [_each_lane(m, a, b)])
+        (divided,) = m.call("fmod", [a, b], [f64], lambda *ab: by_lane(m, "fmod.lane", ab, [f64], _long_division))
         return [m.select(far, divided, rest)]
 
     (rest,) = m.rarely(far, [rest], by_lanes)
@@ -63,17 +63,7 @@ def floor_divide(m: Lanes, x: Vec, y: Vec) -> Vec:
     return m.select(m.compare("eq", y, 0.0), ratio, floor)
 
 
-def _each_lane(m: Lanes, a: Vec, b: Vec) -> Vec:
-    scalar = Lanes(m.code, 1)
-    result = Vec("poison", f64)
-    for i in range(m.width):
-        lanes = [m.extract(a, i), m.extract(b, i)]
-        (rest,) = scalar.call("fmod.scalar", lanes, [f64], lambda a, b: [_long_division(scalar, a, b)])
-        result = m.insert(result, rest, i)
-    return result
-
-
-def _long_division(m: Lanes, a: Vec, b: Vec) -> Vec:
+def _long_division(m: Lanes, a: Vec, b: Vec) -> list[Vec]:
     """a mod b for finite a >= 0, b > 0. With a = A 2^i and b = B 2^j, A is shifted left by up to 11 bits at a
     time and taken modulo B, until the exponents are equal. Only a < b, which needs no division, has i < j."""
     code = m.code
@@ -99,7 +89,7 @@ def _long_division(m: Lanes, a: Vec, b: Vec) -> Vec:
     other = m.sub(b_exponent, half)
     first, second = (m.from_bits(m.shl(m.add(k, 1023), 52)) for k in (half, other))
     result = m.mul(m.mul(m.convert("uitofp", rest, f64), first), second)
-    return m.select(m.compare("lt", a, b), a, result)
+    return [m.select(m.compare("lt", a, b), a, result)]
 
 
 def _parts(m: Lanes, x: Vec) -> tuple[Vec, Vec]:

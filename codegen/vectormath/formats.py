@@ -87,3 +87,35 @@ def outlined(f: Callable[..., Vec]) -> Callable[..., Vec]:
         return result
 
     return call
+
+
+def by_lane(
+    m: Lanes, name: str, args: Sequence[Vec], dtypes: Sequence[DType], body: Callable[..., Sequence[Vec]]
+) -> list[Vec]:
+    """The results of the scalar function `name`, which `body(scalar lanes, *args)` writes, lane by lane: a
+    loop, for rare paths."""
+    code, scalar = m.code, Lanes(m.code, 1)
+
+    def call(lanes: Sequence[Vec]) -> list[Vec]:
+        return scalar.call(name, lanes, dtypes, lambda *inner: body(scalar, *inner))
+
+    if m.width == 1:
+        return call(args)
+    before, loop, done = code.block, code.new_label("loop"), code.new_label("done")
+    index, following = code.fresh(), code.fresh()
+    so_far = [Vec(code.fresh(), d) for d in dtypes]
+    results = [Vec(code.fresh(), d) for d in dtypes]
+    code.line(f"br label %{loop}")
+    code.start_block(loop)
+    code.line(f"{index} = phi i64 [ 0, %{before} ], [ {following}, %{loop} ]")
+    for now, then in zip(so_far, results, strict=True):
+        code.line(f"{now.text} = phi {m.type(now.dtype)} [ poison, %{before} ], [ {then.text}, %{loop} ]")
+    lanes = [m.emit(f"extractelement {m.type(a.dtype)} {a.text}, i64 {index}", a.dtype) for a in args]
+    for now, then, value in zip(so_far, results, call(lanes), strict=True):
+        element = f"{scalar.type(value.dtype)} {value.text}"
+        code.line(f"{then.text} = insertelement {m.type(now.dtype)} {now.text}, {element}, i64 {index}")
+    code.line(f"{following} = add i64 {index}, 1")
+    more = scalar.compare("ne", Vec(following, i64), m.width)
+    code.line(f"br i1 {more.text}, label %{loop}, label %{done}")
+    code.start_block(done)
+    return results

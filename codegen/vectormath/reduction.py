@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ...ir.types import f32, f64, i32, i64
 from ..text import Lanes, Vec
 from .coefficients import PI, PI_SHORT, TWO_OVER_PI, TWO_OVER_PI_BITS
-from .formats import FORMATS
+from .formats import FORMATS, by_lane
 
 
 @dataclass(frozen=True)
@@ -90,34 +90,10 @@ def _widened(m: Lanes, x: Vec, turn: Turn) -> tuple[Vec, Vec]:
 
 
 def _far(m: Lanes, x: Vec, turn: Turn) -> tuple[Vec, Vec]:
-    """The reduction of large f64 angles, lane by lane: the body of an outlined function."""
-    scalar = Lanes(m.code, 1)
-
-    def one(lane: Vec) -> list[Vec]:
-        return scalar.call(f"payne_hanek.{turn.name}", [lane], [f64, i64], lambda y: _payne_hanek(scalar, y, turn))
-
-    if m.width == 1:
-        r, parity = one(x)
-        return r, parity
-    code = m.code
-    loop, done = code.new_label("loop"), code.new_label("done")
-    types = [m.type(f64), m.type(i64)]
-    index, following, *names = (code.fresh() for _ in range(6))
-    code.line(f"br label %{loop}")
-    code.start_block(loop)
-    code.line(f"{index} = phi i64 [ 0, %entry ], [ {following}, %{loop} ]")
-    for now, then, type in zip(names[:2], names[2:], types, strict=True):
-        code.line(f"{now} = phi {type} [ poison, %entry ], [ {then}, %{loop} ]")
-    lane = m.emit(f"extractelement {m.type(f64)} {x.text}, i64 {index}", f64)
-    for now, then, type, value, element in zip(
-        names[:2], names[2:], types, one(lane), ("double", "i64"), strict=True
-    ):
-        code.line(f"{then} = insertelement {type} {now}, {element} {value.text}, i64 {index}")
-    code.line(f"{following} = add i64 {index}, 1")
-    more = m.emit(f"icmp ult i64 {following}, {m.width}", i64)
-    code.line(f"br i1 {more.text}, label %{loop}, label %{done}")
-    code.start_block(done)
-    return Vec(names[2], f64), Vec(names[3], i64)
+    """The reduction of large f64 angles, lane by lane."""
+    name = f"payne_hanek.{turn.name}"
+    r, parity = by_lane(m, name, [x], [f64, i64], lambda scalar, lane: _payne_hanek(scalar, lane, turn))
+    return r, parity
 
 
 def _payne_hanek(m: Lanes, x: Vec, turn: Turn) -> tuple[Vec, Vec]:
