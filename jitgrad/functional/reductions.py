@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..dispatch import apply, blame, cast, expand_to, lift
-from ..errors import DTypeError
+from ..errors import AxisError, DTypeError, JitgradError
 from ..ir.types import DType, Shape, bool_, dtype_of, i64, keep_axes, u8
 from ..state import defaults
 from ..tensors import Tensor, concrete, make, shape_of
