@@ -117,7 +117,7 @@ class TracedFunction:
         self._static_floats: frozenset[int] = frozenset()
         self._lock = threading.RLock()
         self._stats = _Stats()
-        self._bind = _binder(function)
+        self._bind = binder(function)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -502,7 +502,7 @@ def _commit(effects: Effects, results: Sequence[Tensor], leaves: Sequence[Any]) 
 # -- names
 
 
-def _binder(function: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], list[str]]:
+def binder(function: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], list[str]]:
     """Gives the leaves of a call their names: `x`, `params['w']`."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -531,5 +531,5 @@ def record_function(
     if isinstance(function, TracedFunction):
         function = function.__wrapped__
     leaves, structure = flatten((args, kwargs))
-    recorded, _ = record(function, args, kwargs, leaves, structure, _binder(function)(args, kwargs))
+    recorded, _ = record(function, args, kwargs, leaves, structure, binder(function)(args, kwargs))
     return recorded
