@@ -35,6 +35,7 @@ from .state import defaults, state
 from .tensors import Storage, Tensor, View, leaked, make, shape_of, up_to_date
 
 Number = (bool, int, float, np.bool_, np.integer, np.floating)
+OPERAND = (Tensor, *Number)
 _NUMBERS = Storage(NUMBER)
 
 
@@ -116,23 +117,28 @@ def _attach(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any], outs: t
 def lift(number: Any, dtype: DType, shape: Shape = ()) -> Tensor:
     """A tensor of `shape` filled with a Python number, outside the graph and never written to.
 
-    Raises DTypeError for an integer that `dtype` does not hold.
+    Raises DTypeError for a number that `dtype` does not hold; a fraction is cut off.
     """
-    if dtype.is_integer and isinstance(number, int) and not 0 <= number < 128:
-        _check_range(number, dtype)
-    if isinstance(number, np.generic):
-        number = number.item()
+    number = _as(number, dtype)
     if state.recording is not None:
         return apply("const", value=number, dtype=dtype, shape=shape)
     array = np.ndarray(shape, dtype.numpy, np.asarray(number, dtype.numpy), 0, (0,) * len(shape))
     return make(array, _NUMBERS)
 
 
-def _check_range(number: int, dtype: DType) -> None:
+def _as(number: Any, dtype: DType) -> bool | int | float:
+    """`number` as the Python number that an element of `dtype` is."""
+    if dtype.is_floating_point:
+        return float(number)
+    if dtype is bool_:
+        return bool(number)
     limits = np.iinfo(dtype.numpy)
-    if not limits.min <= number <= limits.max:
-        raise blame(DTypeError(f"value {number} cannot be converted to type {dtype} without overflow",
-                               hint="convert the tensor to a wider dtype first"))
+    if not limits.min <= number <= limits.max:  # nan is in no range
+        raise blame(DTypeError(
+            f"value {number} cannot be converted to type {dtype} without overflow",
+            hint="convert the tensor to a wider dtype first",
+        ))
+    return int(number)
 
 
 def wrapped(x: Any, dtype: DType) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .autograd import views
-from .dispatch import apply, blame, cast, expand_to, lift
+from .dispatch import OPERAND, apply, blame, cast, expand_to, lift
 from .errors import DTypeError, InplaceError, ShapeError
 from .functional import elementwise, indexing, linalg, shaping
 from .functional.creation import tensor
@@ -66,23 +66,36 @@ def store(t: Tensor, result: Tensor) -> Tensor:
             everywhere = lift(True, bool_, shape_of(t))
             result = apply("select", everywhere, result, t)
     if state.recording is not None:
-        state.recording.write(t, result)
-        if graph:
-            _take_place(t, result)
+        _record(t, result, graph)
         return t
     target = t._array
     if _overlaps(target):
-        raise blame(InplaceError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
-            "location. Please clone() the tensor before performing the operation."
-        ))
+        raise blame(InplaceError(views.OVERLAP))
     if not target.flags.writeable:
         raise blame(InplaceError("the tensor's memory is read-only: it came from a read-only array"))
     np.copyto(target, result._array)
     t._storage.version += 1
-    if graph:
-        _take_place(t, result)
+    if graph and t._view is not None:
+        views.written(t, result)
+    elif graph:
+        _place(t, result)
     return t
+
+
+def _record(t: Tensor, result: Tensor, graph: bool) -> None:
+    """The write, inside a recording: one through a view becomes one to its base."""
+    recording = state.recording
+    assert recording is not None
+    t = recording.standing(t)
+    whole, moved = t, result
+    if t._view is not None:
+        whole = t._view.base
+        moved = views.replaced(whole, t._view.steps, result)
+    recording.write(whole, moved)
+    if graph:
+        _place(whole, moved)
+        if whole is not t:
+            views.follow(t)
 
 
 def _check_graph(t: Tensor, result: Tensor) -> None:
@@ -102,12 +115,8 @@ def _overlaps(array: np.ndarray) -> bool:
     return any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
 
 
-def _take_place(t: Tensor, result: Tensor) -> None:
-    """Put `t`, and what it is a view of, where `result` is in the graph."""
-    if t._view is not None and state.recording is None:
-        views.written(t, result)
-    else:
-        t._node, t._output_nr, t._requires_grad = result._node, result._output_nr, result._requires_grad
+def _place(t: Tensor, result: Tensor) -> None:
+    t._node, t._output_nr, t._requires_grad = result._node, result._output_nr, result._requires_grad
 
 
 def set_data(t: Tensor, value: Tensor) -> None:
@@ -228,9 +237,9 @@ def _operator(name: str) -> Callable[[Tensor, Any], Any]:
     method = METHODS[name]
 
     def operate(self: Tensor, other: Any) -> Any:
-        from .functional.methods import _OPERAND
-
-        return method(self, other) if isinstance(other, _OPERAND) else NotImplemented
+        if self._weak or not isinstance(other, OPERAND):  # a Python number in a recording cannot change
+            return NotImplemented
+        return method(self, other)
 
     return operate
 

@@ -19,6 +19,10 @@ from ..ir.types import bool_
 from ..state import state
 from ..tensors import Tensor, shape_of
 
+OVERLAP = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+    "location. Please clone() the tensor before performing the operation."
+)
 Step = tuple[str, dict[str, Any]]
 
 
@@ -54,7 +58,9 @@ def _undone(op: str, attrs: dict[str, Any], source: Tensor, value: Tensor) -> Te
     shape = shape_of(source)
     if op == "permute":
         return apply("permute", value, perm=inverse_permutation(attrs["perm"]))
-    if op != "slice":  # reshape, or a broadcast that repeats nothing
+    if op != "slice":
+        if value.type_.size != source.type_.size:  # a broadcast that repeats
+            raise InplaceError(OVERLAP)
         return apply("reshape", value, shape=shape)
     if not value.type_.size:
         return source

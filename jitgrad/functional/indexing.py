@@ -196,13 +196,8 @@ def _parse(x: Tensor, index: Any) -> _Parsed:
         only_ints = all(isinstance(i, (int, np.integer)) or i == slice(None) for i in items)
         view = node_name("Select" if only_ints else "Slice")(apply)("reshape", view, shape=tuple(result))
     elif view is x and not advanced:
-        view = apply("broadcast", x, shape=shape, dims=tuple(range(len(shape))))
-        view = node_name("Alias")(_same)(view)
+        view = node_name("Alias")(apply)("reshape", x, shape=shape)
     return _Parsed(view, tuple(advanced))
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
 
 
 def _found(mask: Tensor) -> tuple[Tensor, ...]:

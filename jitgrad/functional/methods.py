@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import inplace
 from ..autograd import hooks
-from ..dispatch import Number
+from ..dispatch import OPERAND
 from ..tensors import Tensor
 from . import conversion, creation, elementwise, indexing, linalg, reductions, shaping
 
@@ -66,17 +66,14 @@ def _where(self: Tensor, condition: Tensor, other: Any) -> Tensor:
 
 METHODS["where"] = _where
 
-_OPERAND = (Tensor, *Number)
-
-
 def _operator(function: Callable[[Any, Any], Tensor], reflected: bool = False) -> Callable[[Any, Any], Any]:
     """`function` as a binary operator: it leaves what is neither tensor nor number to the other operand."""
 
     def forward(self: Tensor, other: Any) -> Any:
-        return function(self, other) if isinstance(other, _OPERAND) else NotImplemented
+        return function(self, other) if isinstance(other, OPERAND) else NotImplemented
 
     def backward(self: Tensor, other: Any) -> Any:
-        return function(other, self) if isinstance(other, _OPERAND) else NotImplemented
+        return function(other, self) if isinstance(other, OPERAND) else NotImplemented
 
     return backward if reflected else forward
 
