@@ -18,6 +18,7 @@ Imports: `tensors`, `errors`.
 
 from __future__ import annotations
 
+import dis
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -116,6 +117,9 @@ class Snapshot:
             for name in names:
                 if name in variables:
                     queue.extend(self._check(variables, name, variables[name]))
+        for code, variables in codes.items():
+            for name in _stored_globals(code) - variables.keys():
+                self._checks.append((variables, name, _GONE))
         while queue:
             queue.extend(self._visit(queue.pop()))
 
@@ -216,6 +220,7 @@ class Snapshot:
             if cls.__module__.startswith(_WALKED_WHOLE):  # its own code reads more than the user's names
                 yield variables
             else:
+                self._lengths.append((variables, len(variables)))  # an attribute set for the first time
                 yield from self._visit_names(variables)
         for base in cls.__mro__:
             if base.__module__ != "builtins":
@@ -241,6 +246,11 @@ class _Slots:
 
 
 _GONE = object()
+
+
+def _stored_globals(code: types.CodeType) -> set[str]:
+    """The globals that `code` assigns or deletes."""
+    return {i.argval for i in dis.get_instructions(code) if i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")}
 
 
 def _look(container: Any, key: Any) -> Any:

@@ -101,6 +101,7 @@ class Recording:
         self._by_id: dict[int, StandIn] = {}  # by id of the outside tensor; StandIn keeps it alive
         self._by_tensor: dict[int, StandIn] = {}  # by id of the stand-in
         self._lines: dict[Value, Loc] = {}
+        self._made: list[weakref.ref[Tensor]] = []
         self._random: dict[int, tuple[Generator, Tensor, Tensor]] = {}
         self.drawn: dict[int, int] = {}  # by id of the generator: counters used
 
@@ -112,8 +113,16 @@ class Recording:
     def _wrap(self, value: Value, storage: RecordedStorage | None = None) -> Tensor:
         storage = storage if storage is not None else RecordedStorage(self)
         t = make(value, storage)
-        storage.members.append(weakref.ref(t))
+        ref = weakref.ref(t)
+        storage.members.append(ref)
+        self._made.append(ref)
         return t
+
+    def survivors(self) -> list[Tensor]:
+        """Tensors of this recording that something still holds, other than the stand-ins and their `.grad`."""
+        own = {id(t) for m in self.stand_ins for t in (m.tensor, m.tensor._grad)}
+        alive = (ref() for ref in self._made)
+        return [t for t in alive if t is not None and id(t) not in own]
 
     def wrap_constant(self, value: Value) -> Tensor:
         """A tensor over `value` that is a constant for any differentiation of the whole."""

@@ -264,6 +264,13 @@ def make(array: np.ndarray | Value, storage: Storage | None = None) -> Tensor:
     return t
 
 
+def become(t: Tensor, other: Tensor) -> None:
+    """`t`, of a recording that has ended, is from now on what `other` is."""
+    t._array, t._storage, t._view = other._array, other._storage, other._view
+    t._node, t._output_nr, t._requires_grad = other._node, other._output_nr, other._requires_grad
+    t._accumulator = None
+
+
 def concrete(t: Tensor, what: str) -> np.ndarray:
     """The array of `t`. Raises ConcretizationError inside a recording: `what` asked for a value."""
     payload = t._array

@@ -33,7 +33,7 @@ from .reads import Snapshot, Watcher
 from .recording import Argument, Capture, GradOf, Key, Offset, Recording, Source, StandIn, array_of
 from .signature import FLOAT, STATIC, Signature, difference, tensor_key
 from .state import state
-from .tensors import Tensor, make
+from .tensors import Tensor, become, make
 
 MAX_COMPILES = 32  # signatures of one function before the warning: beyond, something varies that should not
 
@@ -75,6 +75,8 @@ class Recorded:
     differentiable: list[int]
     param_paths: list[str]
     reads_grad: list[tuple[Source, bool]]
+    survivors: list[tuple[Tensor, int]]  # tensors that outlive the call, and the results they become
+    stand_ins: list[Tensor]
 
 
 @dataclass
@@ -158,10 +160,11 @@ class TracedFunction:
                     self._static_floats |= set(consumed.leaves)
                     signature = Signature(leaves, structure, self._static_floats)
             snapshot = Snapshot([self.__wrapped__, *roots], watcher.codes)
-            obstacle = _obstacle(watcher, before, snapshot)
+            obstacle = _obstacle(recorded, watcher, before, snapshot)
             program = program_of(recorded, leaves, compiled=not obstacle)
             if obstacle:
                 self._note_uncached(obstacle)
+                adopt_stand_ins(recorded, leaves)
             else:
                 reason = self._reason(signature, names, stale)
                 captures = [
@@ -300,15 +303,18 @@ def record(
             returned = function(*new_args, **new_kwargs)
         outputs, out_structure, values, differentiable = _outputs(recording, returned)
         effects = _effects(recording, values)
+        del returned
+        survivors = _survivors(recording, values, differentiable)
     except ConcretizationError as error:
         if not static_floats.issuperset(error.floats):
             raise _Consumed(error.floats) from None
         raise
     finally:
         state.recording = None
-    return _finish(
-        recording, function, outputs, out_structure, values, differentiable, effects, names
-    ), watcher
+    finished = _finish(
+        recording, function, outputs, out_structure, values, differentiable, effects, survivors, names
+    )
+    return finished, watcher
 
 
 def _enter(recording: Recording, i: int, x: Any, name: str, static: bool) -> Any:
@@ -370,6 +376,19 @@ def _effects(recording: Recording, values: list[Value]) -> Effects:
     return Effects(tuple(writes), tuple(grads), tuple(recording.generators()))
 
 
+def _survivors(
+    recording: Recording, values: list[Value], differentiable: list[int]
+) -> list[tuple[Tensor, int]]:
+    """Tensors that the function stored somewhere; each becomes one more result, and gets its value from it."""
+    found = []
+    for t in recording.survivors():
+        if t._requires_grad:
+            differentiable.append(len(values))
+        found.append((t, len(values)))
+        values.append(recording.value(t))
+    return found
+
+
 def _check_write(made: StandIn) -> None:
     outside = made.outside
     assert outside is not None
@@ -388,6 +407,7 @@ def _finish(
     values: list[Value],
     differentiable: list[int],
     effects: Effects,
+    survivors: list[tuple[Tensor, int]],
     names: list[str],
 ) -> Recorded:
     builder = recording.builder
@@ -404,11 +424,21 @@ def _finish(
         if m.reads_grad and m.outside is not None
     ]
     return Recorded(
-        builder.finish(name, values), sources, outputs, structure, effects, wrt, differentiable, labels, reads
+        builder.finish(name, values),
+        sources,
+        outputs,
+        structure,
+        effects,
+        wrt,
+        differentiable,
+        labels,
+        reads,
+        survivors,
+        [m.tensor for m in recording.stand_ins],
     )
 
 
-def _obstacle(watcher: Watcher, before: Snapshot, after: Snapshot) -> str:
+def _obstacle(recorded: Recorded, watcher: Watcher, before: Snapshot, after: Snapshot) -> str:
     """Why a recording cannot be kept; '' if it can."""
     if watcher.hidden is not None:
         name, loc = watcher.hidden
@@ -418,7 +448,9 @@ def _obstacle(watcher: Watcher, before: Snapshot, after: Snapshot) -> str:
     if not before.complete or not after.complete:
         return "it can reach too many Python objects to watch them for changes"
     changed = before.changed()
-    return f"it changes what it reads itself: {changed}" if changed else ""
+    if changed:
+        return f"it changes what it reads itself: {changed}"
+    return "it stores a tensor outside, other than as a result" if recorded.survivors else ""
 
 
 # -- running
@@ -457,6 +489,8 @@ def run(recorded: Recorded, program: Program, leaves: Sequence[Any]) -> Any:
         _check_writes(recorded, inputs, leaves)
     results = program(inputs)
     _commit(recorded.effects, results, leaves)
+    for t, i in recorded.survivors:
+        become(t, results[i])
     out: list[Any] = []
     for o in recorded.outputs:
         if o.kind == "result":
@@ -485,6 +519,13 @@ def _check_writes(recorded: Recorded, inputs: Sequence[Tensor], leaves: Sequence
                     f"({target.type_})",
                     hint="pass one of them and take the view inside the function",
                 )
+
+
+def adopt_stand_ins(recorded: Recorded, leaves: Sequence[Any]) -> None:
+    """Stand-ins that the function stored somewhere become the tensors they stood for."""
+    for source, inner in zip(recorded.sources, recorded.stand_ins, strict=True):
+        if isinstance(source, (Argument, Capture)) and not inner._weak:
+            become(inner, _tensor(source, leaves))
 
 
 def _commit(effects: Effects, results: Sequence[Tensor], leaves: Sequence[Any]) -> None:

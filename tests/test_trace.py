@@ -523,16 +523,63 @@ def test_captured_value_is_not_baked_in():
         jitgrad.trace(lambda x: x * w.item())(rand(3))
 
 
-def test_leaked_tensor_says_so():
+def test_tensors_stored_outside_get_their_values():
+    class Model:
+        def __init__(self):
+            self.h, self.seen = jitgrad.zeros(3), []
+
+    m = Model()
+    w = rand(3, requires_grad=True)
+
+    @jitgrad.trace
+    def f(x):
+        m.h = (m.h + x) * w
+        m.seen.append(x)
+        return m.h.sum()
+
+    x = rand(3, seed=1)
+    h = jitgrad.zeros(3)
+    with pytest.warns(RecompileWarning, match="changes what it reads"):
+        for _ in range(3):
+            out = f(x)
+            h = (h + x) * w
+            close(m.h, h)
+            close(out, h.sum())
+    assert m.h.requires_grad
+    (g,) = jitgrad.autograd.grad(m.h.sum(), w)
+    close(g, jitgrad.autograd.grad(h.sum(), w)[0])
+    for t in m.seen:
+        close(t, x)
+
+
+def test_tensor_stored_where_nothing_is_read():
+    kept = []
+
+    def keep(t):
+        kept.insert(0, t)
+
+    @jitgrad.trace
+    def f(x, put):
+        put(x * 2)
+        return x * 3
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecompileWarning)
+        for n in range(1, 4):
+            close(f(jitgrad.ones(2) * n, keep), jitgrad.ones(2) * 3 * n)
+            close(kept[0], jitgrad.ones(2) * 2 * n)
+    assert len(kept) == 3
+
+
+def test_leaked_tensor_of_a_failed_call_says_so():
     kept = []
 
     @jitgrad.trace
     def f(x):
         kept.append(x * 2)
-        return x
+        raise KeyError
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.raises(KeyError):
         f(rand(3))
     with pytest.raises(RuntimeError, match="left it other than as a result"):
         kept[0] + 1
