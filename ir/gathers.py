@@ -140,7 +140,7 @@ def _expression(b: Rewriter, x: Value, readers: Mapping[Value, int], shared: int
         if instr is None or value in found or not TABLE[instr.op].elementwise or trap_key(instr, b.defs):
             continue
         if readers[value] != 1:
-            if not shared:
+            if not readers[value] or not shared:  # one without readers was made by a rule just now
                 continue
             shared -= 1
         found[value] = instr

@@ -112,6 +112,7 @@ def slice_(b: Rewriter, at: Candidate) -> Any:
 
 def _sliced(b: Rewriter, x: Value, start: Shape, sizes: Shape, step: Shape) -> Any:
     """The slice of `sizes` elements an axis."""
+    start = tuple(lo if n else 0 for lo, n in zip(start, sizes, strict=True))
     ends = tuple(lo + (n - 1) * s + 1 if n else lo for lo, n, s in zip(start, sizes, step, strict=True))
     return b.slice(x, start=start, limit=ends, step=step)
 
