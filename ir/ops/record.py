@@ -116,7 +116,7 @@ TRAITS = {
     "barrier": "steers differentiation: no rewrite looks through it until differentiation is done",
 }
 
-Samples = Callable[[np.random.Generator], Iterable[Sample]]
+Samples = Callable[["np.random.Generator"], Iterable[Sample]]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from ..core import Function, Instr, Value
 from ..types import DTYPES, DType, Shape, TensorType, bool_, f32, f64, i32, i64, u8
 from .record import Sample, Samples
 
-Rng = np.random.Generator
+if TYPE_CHECKING:
+    Rng = np.random.Generator  # not at run time: importing numpy.random takes as long as all of ir
 Make = Callable[[DType, Shape], np.ndarray]  # an array of random elements
 ALL = tuple(DTYPES.values())
 NUMBERS = ALL[1:]
