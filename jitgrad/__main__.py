@@ -1,0 +1,8 @@
+"""`python -m jitgrad` is the command `jitgrad`."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
