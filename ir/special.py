@@ -87,7 +87,7 @@ _B = bernoulli(13)
 STIRLING = tuple(float(b / (2 * k * (2 * k - 1))) for k, b in enumerate(_B[:9], 1))
 DIGAMMA_SERIES = tuple(float(b / (2 * k)) for k, b in enumerate(_B[:9], 1))
 HALF_LOG_2PI = 0.9189385332046728
-POLYGAMMA_MAX = 169  # its factor (n + 1)! would leave the range of a float64 behind it
+POLYGAMMA_MAX = 133  # behind it the numbers of the reflection formula leave the range of a float64
 
 
 def _in_float64(f: Callable[..., Array]) -> Callable[..., np.ndarray]:
@@ -109,6 +109,15 @@ def _poly(coefficients: Sequence[float], x: Array) -> Array:
 def _from_nearest_integer(x: Array) -> Array:
     """x - round(x), exact: what the period of sin(pi x) leaves of x."""
     return x - np.rint(x)
+
+
+def _cotangent_of_pi_times(x: Array) -> Array:
+    """cot(pi x), accurate near its zeros, too: there as the tangent of the distance, which is exact."""
+    r = _from_nearest_integer(x)
+    steep = np.abs(r) > 0.25
+    tangent = np.tan(np.pi * np.where(steep, 0.5 - np.abs(r), np.abs(r)))
+    signed: Array = np.copysign(np.where(steep, tangent, 1.0 / tangent), r)
+    return signed
 
 
 @_in_float64
@@ -206,7 +215,7 @@ def digamma(x: Array) -> Array:
     """The derivative of lgamma; at 0 an infinity of the sign of -x, nan at -1, -2, ... and -inf."""
 
     def negative(v: Array) -> Array:  # DLMF 5.5.4
-        return _digamma_positive(1.0 - v) - np.pi / np.tan(np.pi * _from_nearest_integer(v))
+        return _digamma_positive(1.0 - v) - np.pi * _cotangent_of_pi_times(v)
 
     return np.piecewise(
         x,
@@ -232,15 +241,23 @@ def polygamma_series(n: int) -> tuple[float, ...]:
     return tuple(float(b * r / math.factorial(2 * k)) for k, (b, r) in terms)
 
 
+def polygamma_scale(n: int) -> tuple[float, float]:
+    """A power of two s and n! / s^(n+1), which is moderate: with powers of x / s instead of x, those overflow
+    only where polygamma does."""
+    s = 2.0 ** round(math.log2(math.factorial(n)) / (n + 1))
+    return s, math.factorial(n) / s ** (n + 1)
+
+
 def _polygamma_positive(x: Array, n: int) -> Array:
     """(-1)^(n+1) n! times the sum of (x + k)^-(n+1) over k >= 0 (DLMF 25.11.12)."""
+    s, factor = polygamma_scale(n)
     y, total = x.copy(), np.zeros_like(x)
     while np.any(near := y < n + 12.0):
-        total[near] += y[near] ** -(n + 1.0)
+        total[near] += (y[near] / s) ** -(n + 1.0)
         y[near] += 1.0
     w = 1.0 / (y * y)
-    tail = y ** -float(n) * (1.0 / n + (0.5 / y + w * _poly(polygamma_series(n), w)))
-    return (-1.0) ** (n + 1) * math.factorial(n) * (total + tail)
+    tail = (y / s) ** -float(n) * s * (1.0 / n + (0.5 / y + w * _poly(polygamma_series(n), w)))
+    return (-1.0) ** (n + 1) * factor * (total + tail)
 
 
 @_in_float64
@@ -252,7 +269,7 @@ def polygamma(x: Array, n: int) -> Array:
     cotangent = [float(c) for c in cotangent_derivative(n)]
 
     def negative(v: Array) -> Array:  # DLMF 5.15.6
-        c = 1.0 / np.tan(np.pi * _from_nearest_integer(v))
+        c = _cotangent_of_pi_times(v)
         return -sign * _polygamma_positive(1.0 - v, n) - np.pi ** (n + 1) * _poly(cotangent, c)
 
     pole = (x <= 0.0) & (x == np.floor(x)) & np.isfinite(x)

@@ -24,11 +24,24 @@ from .trigonometric import sine_of_rest, tan
 _LARGE = 6.0  # from here on the series in 1 / x^2
 
 
-def _pi_times_rest(m: Lanes, x: Vec) -> Vec:
-    """pi times what is left of x by the nearest integer. |x| < 2^51, or the result means nothing."""
+def _rest(m: Lanes, x: Vec) -> Vec:
+    """What is left of x by the nearest integer, for |x| < 2^51, beyond which there are but poles."""
     magic = FORMATS[f64].magic
-    nearest = m.sub(m.add(x, magic), magic)
-    return m.mul(m.sub(x, nearest), math.pi)
+    return m.sub(x, m.sub(m.add(x, magic), magic))
+
+
+def _sine_of_pi_times(m: Lanes, x: Vec) -> Vec:
+    """sin(pi x), but for its sign."""
+    return sine_of_rest(m, m.mul(_rest(m, x), math.pi))
+
+
+def _cotangent_of_pi_times(m: Lanes, x: Vec) -> Vec:
+    """cot(pi x), accurate near its zeros, too: there as the tangent of the distance, which is exact."""
+    r = _rest(m, x)
+    size = m.abs(r)
+    steep = m.compare("gt", size, 0.25)
+    tangent = tan(m, m.mul(m.select(steep, m.sub(0.5, size), size), math.pi))
+    return m.copysign(m.select(steep, tangent, m.div(m.const(1.0, f64), tangent)), r)
 
 
 def _is_pole(m: Lanes, x: Vec) -> Vec:
@@ -48,11 +61,6 @@ def lgamma(m: Lanes, x: Vec) -> Vec:
     result = m.select(reflected, mirror, result)
     infinite = m.or_(_is_pole(m, x), m.compare("eq", a, INF))
     return m.select(m.is_nan(x), x, m.select(infinite, INF, result))
-
-
-def _sine_of_pi_times(m: Lanes, x: Vec) -> Vec:
-    """sin(pi x), but for its sign."""
-    return sine_of_rest(m, _pi_times_rest(m, x))
 
 
 def _lgamma(m: Lanes, x: Vec) -> Vec:
@@ -90,8 +98,8 @@ def digamma(m: Lanes, x: Vec) -> Vec:
     arguments by reflection: digamma(1 - x) - pi / tan(pi x)."""
     negative = m.compare("lt", x, 0.0)
     result = _digamma(m, m.select(negative, m.sub(1.0, x), x))
-    cotangent = m.div(m.const(math.pi, f64), tan(m, _pi_times_rest(m, x)))
-    result = m.select(negative, m.sub(result, cotangent), result)
+    reflection = m.fma(_cotangent_of_pi_times(m, x), -math.pi, result)
+    result = m.select(negative, reflection, result)
     at_zero = m.copysign(INF, m.neg(x))
     at_pole = m.select(m.compare("eq", x, 0.0), at_zero, NAN)
     return m.select(_is_pole(m, x), at_pole, result)
@@ -134,7 +142,7 @@ def _polygamma(m: Lanes, x: Vec, n: int) -> Vec:
     """The body of the outlined function. Negative arguments by reflection (DLMF 5.15.6)."""
     negative = m.compare("lt", x, 0.0)
     positive = _hurwitz(m, m.select(negative, m.sub(1.0, x), x), n)
-    cotangent = m.div(m.const(1.0, f64), tan(m, _pi_times_rest(m, x)))
+    cotangent = _cotangent_of_pi_times(m, x)
     odd = (n + 1) % 2  # the polynomial has powers of one parity
     coefficients = [c * math.pi ** (n + 1) for c in special.cotangent_derivative(n)[odd::2]]
     slope = m.horner(m.mul(cotangent, cotangent), coefficients)
@@ -148,8 +156,7 @@ def _hurwitz(m: Lanes, x: Vec, n: int) -> Vec:
     """n! times the sum of (x + k)^-(n+1) over k >= 0, for x > 0: terms until x + k is large, then the
     Euler-Maclaurin series (DLMF 25.11.43). The powers are of y / s, for a power of two s that makes
     n! / s^(n+1) moderate: so they overflow only where the result does."""
-    s = 2.0 ** round(math.log2(math.factorial(n)) / (n + 1))
-    factor = math.factorial(n) / s ** (n + 1)
+    s, factor = special.polygamma_scale(n)
     y, total = _sum_up_to(m, x, n, s)
     reciprocal = m.div(m.const(1.0, f64), y)
     w = m.mul(reciprocal, reciprocal)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ...ir.types import f32, f64, i32, i64
 from ..text import Lanes, Vec
@@ -97,58 +98,67 @@ def _far(m: Lanes, x: Vec, turn: Turn) -> tuple[Vec, Vec]:
 
 
 def _payne_hanek(m: Lanes, x: Vec, turn: Turn) -> tuple[Vec, Vec]:
-    """The reduction of one f64 angle of at least 2^18. x = M 2^e, and the bits of 2 / pi worth more than
-    4 / 2^e only count whole turns: of the rest the next 192 are multiplied by M."""
-    code = m.code
+    """The reduction of one f64 angle of at least 2^18."""
+    quarters = _quarter_turns(m, x)
+    # Round to whole steps: of the bits above the fraction of a step, the lowest is the parity.
+    whole = 2 if turn.step == 0.5 else 1  # integer bits to drop
+    if turn.shift:
+        quarters = _name(m, f"add i128 {quarters}, {1 << _FRACTION}")
+    rounded = _name(m, f"add i128 {quarters}, {1 << (127 - whole)}")
+    parity = m.and_(_high_half(m, _name(m, f"shl i128 {rounded}, {whole - 1}")), FORMATS[f64].sign_bit)
+    fraction = _name(m, f"ashr i128 {_name(m, f'shl i128 {quarters}, {whole}')}, {whole}")
+    return m.add(_angle(m, fraction), m.sub(x, x)), parity
+
+
+def _quarter_turns(m: Lanes, x: Vec) -> str:
+    """x 2 / pi modulo 4, an i128 with `_FRACTION` bits of fraction. x = M 2^e, and the bits of 2 / pi worth
+    more than 4 / 2^e only count whole turns: of the rest the next 192 are multiplied by M."""
     blob = "".join(f"\\{byte:02X}" for byte in TWO_OVER_PI)
-    table = code.define_global(
+    table = m.code.define_global(
         "jg.two_over_pi", f'internal unnamed_addr constant [{len(TWO_OVER_PI)} x i8] c"{blob}", align 8'
     )
-
-    def wide(expression: str) -> str:
-        name = code.fresh()
-        code.line(f"{name} = {expression}")
-        return name
-
     bits = m.bits(x)
     exponent = m.and_(m.lshr(bits, 52), 0x7FF)
     mantissa = m.or_(m.and_(bits, (1 << 52) - 1), 1 << 52)
     skip = m.sub(TWO_OVER_PI_BITS - _FRACTION - _GUARD + 1075, exponent)
-    address = wide(f"getelementptr i8, ptr {table}, i64 {m.lshr(skip, 3).text}")
-    window = wide(f"load i256, ptr {address}, align 1")
-    amount = wide(f"zext i64 {m.and_(skip, 7).text} to i256")
-    digits = wide(f"trunc i256 {wide(f'lshr i256 {window}, {amount}')} to i192")
-    factor = wide(f"zext i64 {mantissa.text} to i192")
-    product = wide(f"mul i192 {factor}, {digits}")
-    quarters = wide(f"trunc i192 {wide(f'lshr i192 {product}, {_GUARD}')} to i128")
-    negative = m.compare("lt", bits, 0)
-    minus = wide(f"sub i128 0, {quarters}")
-    quarters = wide(f"select i1 {negative.text}, i128 {minus}, i128 {quarters}")
+    address = _name(m, f"getelementptr i8, ptr {table}, i64 {m.lshr(skip, 3).text}")
+    steps = [_name(m, f"getelementptr i64, ptr {address}, i64 {i}") for i in range(4)]
+    words = [m.load(step, i64, align=1) for step in steps]
+    amount = m.and_(skip, 7)
+    digits = [m.intrinsic("fshr", above, below, amount) for below, above in pairwise(words)]
+    # The product, less its lowest 64 bits, modulo 2^128.
+    factor, *wide = (_name(m, f"zext i64 {v.text} to i128") for v in (mantissa, *digits))
+    low, middle, high = (_name(m, f"mul i128 {factor}, {d}") for d in wide)
+    upper = _name(m, f"add i128 {_name(m, f'lshr i128 {low}, 64')}, {middle}")
+    turns = _name(m, f"add i128 {upper}, {_name(m, f'shl i128 {high}, 64')}")
+    minus = _name(m, f"sub i128 0, {turns}")
+    return _name(m, f"select i1 {m.compare('lt', bits, 0).text}, i128 {minus}, i128 {turns}")
 
-    # Round to whole steps: of the bits above the fraction of a step, the lowest is the parity.
-    whole = 2 if turn.step == 0.5 else 1  # integer bits to drop
-    if turn.shift:
-        quarters = wide(f"add i128 {quarters}, {1 << _FRACTION}")
-    rounded = wide(f"add i128 {quarters}, {1 << (127 - whole)}")
-    aligned = wide(f"shl i128 {rounded}, {whole - 1}")
-    top = wide(f"trunc i128 {wide(f'lshr i128 {aligned}, 64')} to i64")
-    parity = m.and_(Vec(top, i64), FORMATS[f64].sign_bit)
-    fraction = wide(f"ashr i128 {wide(f'shl i128 {quarters}, {whole}')}, {whole}")
 
-    # To a float: normalize, multiply the highest 64 bits by pi / 2, convert, put the exponent back.
-    code.declare("llvm.abs.i128", "i128", ["i128", "i1"])
-    code.declare("llvm.ctlz.i128", "i128", ["i128", "i1"])
-    size = wide(f"call i128 @llvm.abs.i128(i128 {fraction}, i1 false)")
-    zeros = wide(f"call i128 @llvm.ctlz.i128(i128 {size}, i1 true)")
-    high = wide(f"lshr i128 {wide(f'shl i128 {size}, {zeros}')}, 64")
-    product = wide(f"mul i128 {high}, {_half_pi_fixed()}")
-    angle = Vec(wide(f"trunc i128 {wide(f'lshr i128 {product}, 64')} to i64"), i64)
-    count = Vec(wide(f"trunc i128 {zeros} to i64"), i64)
+def _angle(m: Lanes, fraction: str) -> Vec:
+    """A signed i128 fraction of a quarter turn as an angle: normalized, its highest 64 bits multiplied by
+    pi / 2, converted, and the exponent put back."""
+    m.code.declare("llvm.abs.i128", "i128", ["i128", "i1"])
+    m.code.declare("llvm.ctlz.i128", "i128", ["i128", "i1"])
+    size = _name(m, f"call i128 @llvm.abs.i128(i128 {fraction}, i1 false)")
+    zeros = _name(m, f"call i128 @llvm.ctlz.i128(i128 {size}, i1 true)")
+    top = _name(m, f"lshr i128 {_name(m, f'shl i128 {size}, {zeros}')}, 64")
+    angle = _high_half(m, _name(m, f"mul i128 {top}, {_half_pi_fixed()}"))
+    count = Vec(_name(m, f"trunc i128 {zeros} to i64"), i64)
     scale = m.from_bits(m.shl(m.sub(FORMATS[f64].bias + 127 - _FRACTION - 62, count), 52))
-    r = m.mul(m.convert("uitofp", angle, f64), scale)
-    sign = wide(f"trunc i128 {wide(f'lshr i128 {fraction}, 64')} to i64")
-    r = m.copysign(r, m.from_bits(Vec(sign, i64)))
-    return m.add(r, m.sub(x, x)), parity
+    size_of_r = m.mul(m.convert("uitofp", angle, f64), scale)
+    return m.copysign(size_of_r, m.from_bits(_high_half(m, fraction)))
+
+
+def _name(m: Lanes, expression: str) -> str:
+    """The name of an LLVM expression of a type that the IR has not (i128, a pointer)."""
+    name = m.code.fresh()
+    m.code.line(f"{name} = {expression}")
+    return name
+
+
+def _high_half(m: Lanes, wide: str) -> Vec:
+    return Vec(_name(m, f"trunc i128 {_name(m, f'lshr i128 {wide}, 64')} to i64"), i64)
 
 
 def _half_pi_fixed() -> int:
