@@ -288,6 +288,7 @@ def _fill_bodies(nodes: Sequence[Node], phases: list[Phase], outer_rank: int, in
         own = 1.0 if node.op == "load" else cost(node.op)
         spent[node] = own + sum(costs.get(a, 0.0) for a in node.args)
     kept: dict[Node, Access] = {}
+    copies: dict[Node, Node] = {}
     for number in reversed(range(len(phases))):
         phase = phases[number]
         needed = {s.node for s in phase.stores} | {r.args[0] for r in phase.reductions}
@@ -307,18 +308,20 @@ def _fill_bodies(nodes: Sequence[Node], phases: list[Phase], outer_rank: int, in
                 body.append(node)
                 needed.update(node.args)
         phase.body = body[::-1]
-        _substitute(phase, replaced)
+        env = _substitute(phase, replaced)
+        copies.update({node: env[node] for node in kept if node.phase == number and node in env})
     for node, access in kept.items():
         if node not in stored:
-            phases[node.phase].stores.append(Store(node, access))
+            phases[node.phase].stores.append(Store(copies.get(node, node), access))
     return phases
 
 
-def _substitute(phase: Phase, replaced: Mapping[Node, Node]) -> None:
-    """Let the phase's nodes read the kept copies. A node that other phases compute too is copied for it."""
-    if not replaced:
-        return
+def _substitute(phase: Phase, replaced: Mapping[Node, Node]) -> dict[Node, Node]:
+    """Let the phase's nodes read the kept copies. A node that other phases compute too is copied for it.
+    Gives what stands in this phase for each node that was replaced or copied."""
     env = dict(replaced)
+    if not replaced:
+        return env
     body: list[Node] = []
     for node in phase.body:
         if node.op != "keep" and any(a in env for a in node.args):
@@ -333,6 +336,7 @@ def _substitute(phase: Phase, replaced: Mapping[Node, Node]) -> None:
     phase.reductions = list(phase.reductions)
     for reduction in phase.reductions:
         reduction.args = (env.get(reduction.args[0], reduction.args[0]),)
+    return env
 
 
 def _scratch(node: Node, inner: Strides, outer_rank: int) -> Access:
