@@ -194,6 +194,7 @@ def test_kinks_have_torchs_derivatives():
     assert gradient("pow", [0.0, 0.0, 0.0, 2.0], [0.0, 2.0, 1.0, 0.0])[0] == [0.0, 0.0, 1.0, 0.0]
     assert gradient("pow", [0.0, 0.0, 0.0], [0.0, 2.0, -1.0])[1] == [0.0, 0.0, -INF]
     assert gradient("sign", [0.0, 3.0]) == [[0.0, 0.0]]
+    assert gradient("atan2", [0.0, 2.0], [0.0, 0.0]) == [[0.0, 0.0], [0.0, -0.5]]
 
 
 def test_product_of_zeros():

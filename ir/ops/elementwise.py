@@ -158,6 +158,12 @@ def _pow_partial_y(b: Any, x: Any, y: Any, out: Any) -> Any:
     return b.select(zero, 0.0, b.mul(out, b.log(x)))
 
 
+def _over_square(b: Any, numerator: Any, x: Any, y: Any) -> Any:
+    # By x^2 + y^2, and 0 at the origin, where the angle jumps: as torch.
+    square = b.add(b.mul(x, x), b.mul(y, y))
+    return b.select(b.eq(square, 0.0), 0.0, b.div(numerator, square))
+
+
 def _rsqrt_1m(b: Any, x: Any) -> Any:
     return b.div(1.0, b.sqrt(b.sub(1.0, b.mul(x, x))))
 
@@ -231,8 +237,8 @@ BINARY = (
     _binary("floor_divide", _dividing(np.floor_divide), Partials(lambda: 0, lambda: 0), "nonzero",
             "floor of the exact x / y, so that it fits remainder; an integer y of 0 is an error", "traps"),
     _binary("atan2", np.arctan2,
-            Partials(lambda b, x, y: b.div(y, b.add(b.mul(x, x), b.mul(y, y))),
-                     lambda b, x, y: b.neg(b.div(x, b.add(b.mul(x, x), b.mul(y, y))))),
+            Partials(lambda b, x, y: _over_square(b, y, x, y),
+                     lambda b, x, y: b.neg(_over_square(b, x, x, y))),
             "nonzero", "angle of the point (y, x): atan(x / y) in the right quadrant", kinds=FLOAT),
     _compare("eq", np.equal, "x == y", "commutative"),
     _compare("ne", np.not_equal, "x != y", "commutative"),

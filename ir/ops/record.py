@@ -27,7 +27,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,34 +36,63 @@ from ..types import TensorType
 Rule = Callable[..., Any]
 
 
+class Scope(NamedTuple):
+    """What the rules of an op can ask for, where it is applied."""
+
+    b: Any
+    attrs: Mapping[str, Any]
+    operands: Sequence[Any]
+    types: Sequence[TensorType]
+    outs: Sequence[Any]
+    cts: Sequence[Any] = ()
+    wanted: Sequence[bool] = ()
+    t: Any = None
+
+
+Source = tuple[int, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A rule with its parameter names read: `operands`, `types` and `outs` are the positions it asks for."""
+    """A rule with its parameter names read. `sources` says of each where in a Scope it stands: the field,
+    and the key in it or None. `operands` and `outs` are the positions it asks for."""
 
     rule: Rule
-    names: tuple[str, ...]
+    sources: tuple[Source, ...]
     operands: tuple[int, ...]
     outs: tuple[int, ...]
 
     @staticmethod
     def of(rule: Rule, operands: Sequence[str], attrs: Sequence[str]) -> Bound:
         names = tuple(inspect.signature(rule).parameters)
-        known = {"b", "ct", "cts", "t", "wanted", "outs", *OUTS, *operands, *attrs}
-        known |= {f"{o}_type" for o in operands}
-        if unknown := set(names) - known:
+        known = _sources(operands, attrs)
+        if unknown := set(names) - set(known):
             raise ValueError(f"rule asks for {sorted(unknown)}; it can have {sorted(known)}")
         return Bound(
             rule,
-            names,
-            tuple(i for i, o in enumerate(operands) if o in names),
+            tuple(known[n] for n in names),
+            tuple(i for i, o in enumerate(operands) if o.rstrip("*") in names),
             tuple(i for i, o in enumerate(OUTS) if o in names or "outs" in names),
         )
 
-    def __call__(self, env: Mapping[str, Any]) -> Any:
-        return self.rule(*[env[n] for n in self.names])
+    def __call__(self, scope: Scope) -> Any:
+        return self.rule(*[scope[at] if key is None else scope[at][key] for at, key in self.sources])
 
 
 OUTS = ("out", "out1", "out2")
+
+
+def _sources(operands: Sequence[str], attrs: Sequence[str]) -> dict[str, Source]:
+    """Where in a Scope each name stands that a rule of an op with these operands and attributes can have."""
+    at = {name: i for i, name in enumerate(Scope._fields)}
+    found: dict[str, Source] = {name: (at[name], None) for name in ("b", "cts", "wanted", "outs", "t")}
+    found["ct"] = (at["cts"], 0)
+    found |= {out: (at["outs"], i) for i, out in enumerate(OUTS)}
+    found |= {attr: (at["attrs"], attr) for attr in attrs}
+    for i, operand in enumerate(operands):
+        name, key = (operand[:-1], None) if operand.endswith("*") else (operand, i)
+        found[name], found[f"{name}_type"] = (at["operands"], key), (at["types"], key)
+    return found
 
 
 @dataclass(frozen=True)
@@ -158,8 +187,7 @@ class OpDef:
         object.__setattr__(self, "jvp", tuple(map(bind, jvp)))
 
     def _bind(self, rule: Rule | None) -> Bound | None:
-        names = [o.rstrip("*") for o in self.operands]
-        return None if rule is None else Bound.of(rule, names, self.attrs)
+        return None if rule is None else Bound.of(rule, self.operands, self.attrs)
 
     @property
     def variadic(self) -> bool:
