@@ -2,11 +2,16 @@
 
     void @program(ptr %inputs, ptr %outputs, ptr %arena, ptr %table, ptr %traps)
 
+    void @call(ptr %inputs, ptr %outputs, ptr %arena, ptr %table, ptr %traps, i64 %offset)
+
 inputs, outputs: arrays of pointers to the parameters' first elements and to the results, row-major and fresh.
 arena: `Schedule.arena_bytes` bytes, aligned to 64. table: pointers to the large constants and to functions
 outside (BLAS), filled by the caller: the object itself holds no address and can be stored and reloaded.
 traps: two i64: the number of the first instruction that failed, counted from 1 (0: none), and a value that it
 failed on. Code that traps runs to its end; its results mean nothing then, and the caller raises.
+
+`@call` is `@program` for arrays as objects: inputs and outputs hold addresses of ndarray objects, arena is one,
+and each has the address of its data at `offset`.
 
 Invariants: outputs, arena and table overlap nothing; inputs may overlap each other.
 Imports: `ir.errors`, `ir.fuse`, `ir.types`, `text`.
@@ -22,8 +27,34 @@ from ..ir.fuse import Buffer, Node
 from ..ir.types import i64
 from .text import Code, Lanes, Vec
 
-PROGRAM = "program"
+PROGRAM, CALL = "program", "call"
 PARAMETERS = "ptr noalias %inputs, ptr noalias %outputs, ptr noalias %arena, ptr noalias %table, ptr noalias %traps"
+
+
+def emit_call_entry(code: Code, inputs: int, outputs: int) -> None:
+    """Write `@call`."""
+
+    def data(holder: str) -> str:
+        place, address = code.fresh("p"), code.fresh("p")
+        code.line(f"{place} = getelementptr i8, ptr {holder}, i64 %offset")
+        code.line(f"{address} = load ptr, ptr {place}")
+        return address
+
+    def gather(array: str, count: int) -> str:
+        found = code.fresh("p")
+        code.line(f"{found} = alloca [{count} x ptr]")
+        for i in range(count):
+            source, holder, dest = code.fresh("p"), code.fresh("p"), code.fresh("p")
+            code.line(f"{source} = getelementptr ptr, ptr {array}, i64 {i}")
+            code.line(f"{holder} = load ptr, ptr {source}")
+            code.line(f"{dest} = getelementptr ptr, ptr {found}, i64 {i}")
+            code.line(f"store ptr {data(holder)}, ptr {dest}")
+        return found
+
+    with code.function(f"void @{CALL}({PARAMETERS}, i64 %offset)"):
+        held = gather("%inputs", inputs), gather("%outputs", outputs), data("%arena")
+        code.line(f"call void @{PROGRAM}({', '.join(f'ptr {h}' for h in held)}, ptr %table, ptr %traps)")
+        code.line("ret void")
 
 
 @dataclass(frozen=True, slots=True)

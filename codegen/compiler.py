@@ -18,7 +18,7 @@ from typing import Any
 
 from ..ir.core import Function
 from ..ir.fuse import schedule
-from .abi import PROGRAM
+from .abi import CALL
 from .executable import Executable
 from .module import emit_module
 from .target import Target, host
@@ -53,11 +53,11 @@ class Compiler:
         return self.binding.parse_assembly(f'target datalayout = "{self.layout}"\n{text}')
 
     def link(self, code: bytes) -> tuple[Any, int]:
-        """What keeps the linked code alive, and the address of its program."""
+        """What keeps the linked code alive, and the address of its `@call`."""
         builder = self.binding.JITLibraryBuilder()
-        library = builder.add_object_img(code).export_symbol(PROGRAM).add_current_process()
+        library = builder.add_object_img(code).export_symbol(CALL).add_current_process()
         tracker = library.link(self.jit, f"program{next(_numbers)}")
-        return tracker, tracker[PROGRAM]
+        return tracker, tracker[CALL]
 
     def assembly(self, text: str) -> str:
         """The machine code of a module, for people."""

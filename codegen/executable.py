@@ -1,9 +1,10 @@
 """A compiled function that runs on arrays.
 
-Each call takes an arena from a free list (two calls in flight never share one) and gives it back. The linked
-code lives as long as its Executable. ctypes lets go of the interpreter's lock while native code runs.
+Results and the arena come from the pool, so that two calls in flight never share one. The linked code lives as
+long as its Executable. ctypes lets go of the interpreter's lock while native code runs. Native code is given
+the array objects and reads their data pointers itself: asking NumPy for each would cost more than the rest.
 
-Imports: `ir`, `abi`, `module`.
+Imports: `ir`, `matmul` (addresses of BLAS), `module`, `pool`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,26 @@ from ..ir.fuse import Schedule
 from ..ir.types import TensorType, contiguous_strides, type_of_array
 from .matmul import address_of
 from .module import Module
+from .pool import POOL, SMALL
 
 if TYPE_CHECKING:
     from .compiler import Compiler
 
-_ALIGN = 64
-_Native = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5)
+_Native = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, ctypes.c_int64)
+_TrapSlot = ctypes.c_int64 * 2
+_BYTE = np.dtype(np.uint8)
+
+
+def _data_offset() -> int:
+    """Where an ndarray object holds the address of its first element, found by looking for it."""
+    array = np.zeros(3)
+    for offset in range(0, 64, 8):
+        if ctypes.c_void_p.from_address(id(array) + offset).value == array.ctypes.data:
+            return offset
+    raise RuntimeError(f"numpy {np.__version__} keeps the address of an array's data in an unknown place")
+
+
+DATA_OFFSET = _data_offset()
 
 
 class Executable:
@@ -54,12 +69,13 @@ class Executable:
         self._layouts = [
             (t.dtype.numpy, t.shape, steps) for t, steps in zip(self._types, self._strides, strict=True)
         ]
-        self._outputs = [(t.shape, t.dtype.numpy) for t in self.result_types]
+        self._outputs = [(t.shape, t.dtype.numpy, t.nbytes) for t in self.result_types]
+        # Never less than what the pool aligns.
+        self._arena_size = max(schedule.arena_bytes, SMALL) if schedule.arena_bytes else 0
         self._input_array = ctypes.c_void_p * len(self._types)
         self._output_array = ctypes.c_void_p * len(self._outputs)
         self._constants = [array for _, array in schedule.constants]
         self._table = _table(schedule, module)
-        self._arenas: list[np.ndarray] = []
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The results on `arrays`, which have the parameters' types and strides and are aligned.
@@ -72,16 +88,13 @@ class Executable:
         for i, (array, (dtype, shape, strides)) in enumerate(zip(arrays, self._layouts, strict=True)):
             if array.dtype != dtype or array.shape != shape or array.strides != strides:
                 self._check(i, array)
-        results = [np.empty(shape, dtype) for shape, dtype in self._outputs]
-        inputs = self._input_array(*[a.ctypes.data for a in arrays])
-        outputs = self._output_array(*[a.ctypes.data for a in results])
-        traps = (ctypes.c_int64 * 2)()
-        try:
-            arena = self._arenas.pop()
-        except IndexError:
-            arena = np.empty(self.arena_bytes + _ALIGN, np.uint8)
-        self._native(inputs, outputs, -(-arena.ctypes.data // _ALIGN) * _ALIGN, self._table, traps)
-        self._arenas.append(arena)
+        results = [POOL.empty(shape, dtype, nbytes) for shape, dtype, nbytes in self._outputs]
+        arena = POOL.empty((self._arena_size,), _BYTE, self._arena_size)
+        traps = _TrapSlot()
+        self._native(
+            self._input_array(*map(id, arrays)), self._output_array(*map(id, results)), id(arena), self._table,
+            traps, DATA_OFFSET,
+        )
         if traps[0]:
             raise self._traps.error(traps[0], traps[1])
         return results

@@ -1,4 +1,5 @@
-"""A schedule as one LLVM module: a function for each kernel, and `@program`, which runs them in order.
+"""A schedule as one LLVM module: a function for each kernel, `@program`, which runs them in
+order, and `@call`, its entry for array objects.
 
 Imports: `ir.fuse`, `abi`, `loops`, `calls`, `target`, `text`.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..ir.fuse import LoopKernel, Schedule
-from .abi import PARAMETERS, PROGRAM, Frame, Traps
+from .abi import PARAMETERS, PROGRAM, Frame, Traps, emit_call_entry
 from .calls import emit_call
 from .loops import emit_loops
 from .target import Target
@@ -40,5 +41,6 @@ def emit_module(schedule: Schedule, target: Target) -> Module:
             else:
                 emit_call(code, frame, kernel, target)
         code.line("ret void")
+    emit_call_entry(code, len(schedule.params), len(schedule.results))
     head = f'target triple = "{target.triple}"\n'
     return Module(head + code.text(), tuple(frame.functions), traps)

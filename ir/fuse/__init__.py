@@ -9,6 +9,7 @@ In the order that data takes: `prepare` (a function as items over views), `inlin
 Imports: `core`, `types` and `ops` of the IR.
 """
 
+from .items import cost
 from .kernel import (
     ELEMENT,
     KERNEL,
@@ -28,5 +29,5 @@ from .schedule import schedule
 
 __all__ = [
     "ELEMENT", "KERNEL", "ROW", "Access", "Buffer", "CallKernel", "LoopKernel", "Node", "Operand", "Phase",
-    "Schedule", "Store", "schedule", "to_text",
+    "Schedule", "Store", "cost", "schedule", "to_text",
 ]
