@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from .core import Function, Instr, Loc, Value
 from .errors import DifferentiationError
 from .ops import TABLE
-from .ops.record import OUTS, Linear, Nondiff, OpDef, Partials
+from .ops.record import Linear, Nondiff, OpDef, Partials, Scope
 from .types import TensorType
 
 V = TypeVar("V")
@@ -134,23 +134,7 @@ class FunctionBuilder(Builder[Value]):
         return Function.straight(name, tuple(self.params), tuple(self.instrs), tuple(results))
 
 
-def _environment(
-    b: Builder[V], op: OpDef, attrs: Mapping[str, Any], types: Sequence[TensorType],
-    operands: Sequence[V | None], outs: Sequence[V | None],
-) -> dict[str, Any]:
-    """What the rules of `op` may name (see `ops.record`)."""
-    env: dict[str, Any] = {"b": b, **attrs}
-    if op.variadic:
-        name = op.operands[-1].rstrip("*")
-        env[name], env[f"{name}_type"] = operands, types
-    else:
-        for name, value, type in zip(op.operands, operands, types, strict=True):
-            env[name], env[f"{name}_type"] = value, type
-    env.update(zip(OUTS, outs, strict=False), outs=outs)
-    return env
-
-
-def _times(b: Builder[V], factor: Any, partial: Any) -> V:
+def _times(b: Builder[V], factor: Any, partial: Any) -> Any:
     if not isinstance(partial, Number):
         return b.mul(factor, partial)
     match partial:
@@ -183,17 +167,15 @@ def pullback(
     """
     if isinstance(op.derivative, Nondiff):
         raise refuse(op)
-    env = _environment(b, op, attrs, types, operands, outs)
-    env |= {"ct": cts[0], "cts": cts, "wanted": wanted}
+    scope = Scope(b, attrs, operands, types, outs, cts, wanted)
     if op.variadic:
         rule = op.vjp_rule(0)
-        return list(rule(env)) if rule is not None else [None] * len(wanted)
+        return list(rule(scope)) if rule is not None else [None] * len(wanted)
+    partials = isinstance(op.derivative, Partials)
     grads: list[V | None] = []
-    for i, want in enumerate(wanted):
-        rule = op.vjp_rule(i) if want else None
-        grad = rule(env) if rule is not None else None
-        if rule is not None and isinstance(op.derivative, Partials):
-            assert cts[0] is not None
+    for want, rule in zip(wanted, op.vjp, strict=True):
+        grad = rule(scope) if want and rule is not None else None
+        if partials and grad is not None:
             grad = _times(b, cts[0], grad)
         grads.append(grad)
     return grads
@@ -212,7 +194,6 @@ def pushforward(
     types = [b.type_of(v) for v in operands]
     if isinstance(op.derivative, Linear):
         return _push_linear(b, op, attrs, operands, types, tangents)
-    env = _environment(b, op, attrs, types, operands, outs)
     total: V | None = None
     for i, tangent in enumerate(tangents):
         if tangent is None:
@@ -222,7 +203,7 @@ def pushforward(
             if op.vjp_rule(i) is None:
                 continue
             raise DifferentiationError(f"{op.name} has a reverse derivative only: no forward mode through it")
-        term = rule(env | {"t": tangent})
+        term = rule(Scope(b, attrs, operands, types, outs, t=tangent))
         if isinstance(op.derivative, Partials):
             term = _times(b, tangent, term)
         total = term if total is None else b.add(total, term)
