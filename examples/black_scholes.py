@@ -5,6 +5,7 @@ theta (time), rho (rate), vega (volatility). Formula: Black and Scholes, "The Pr
 Liabilities", 1973.
 
     python examples/black_scholes.py
+    jitgrad dump examples/black_scholes.py:price --args 'f32[9], f32[9], f32[9], f32[9], f32[9]' --stage backward
 """
 
 import math
@@ -13,6 +14,7 @@ import jitgrad
 from jitgrad.ir import fuse
 from jitgrad.ir.passes import strip
 
+RANGES = ((50, 150), (50, 150), (0.2, 2), (0.01, 0.1), (0.1, 0.5))
 GREEKS = ("delta", "dual delta", "-theta", "rho", "vega")
 
 
@@ -35,23 +37,26 @@ def total(*market):
 
 greeks_of = jitgrad.trace(jitgrad.value_and_grad(total, argnums=(0, 1, 2, 3, 4), has_aux=True))
 
-n = 100_000
-jitgrad.manual_seed(0)
-market = [
-    low + (high - low) * jitgrad.rand(n) for low, high in ((50, 150), (50, 150), (0.2, 2), (0.01, 0.1), (0.1, 0.5))
-]
-(_, prices), greeks = greeks_of(*market)
 
-print(f"the first of {n} options")
-print(f"{'price':12} {prices[0].item():9.4f}")
-for name, values in zip(GREEKS, greeks, strict=True):
-    print(f"{name:12} {values[0].item():9.4f}")
+def main():
+    jitgrad.manual_seed(0)
+    market = [low + (high - low) * jitgrad.rand(100_000) for low, high in RANGES]
+    (_, prices), greeks = greeks_of(*market)
+    print("the first of 100,000 options")
+    for name, values in zip(("price", *GREEKS), (prices, *greeks), strict=True):
+        print(f"{name:12} {values[0].item():9.4f}")
 
-# The textbook's delta is the normal distribution at d1.
-spot, strike, time, rate, volatility = (x.double() for x in market)
-d1 = (jitgrad.log(spot / strike) + (rate + volatility**2 / 2) * time) / (volatility * jitgrad.sqrt(time))
-print(f"largest difference of delta from the textbook's: {(greeks[0] - normal_cdf(d1)).abs().max().item():.1e}")
+    # The textbook's vega is spot * sqrt(time) * the normal density at d1.
+    spot, strike, time, rate, volatility = (x.double() for x in market)
+    d1 = (jitgrad.log(spot / strike) + (rate + volatility**2 / 2) * time) / (volatility * jitgrad.sqrt(time))
+    vega = spot * jitgrad.sqrt(time) * jitgrad.exp(-(d1**2) / 2) / math.sqrt(2 * math.pi)
+    error = ((greeks[4] - vega).abs() / vega).max().item()
+    print(f"largest relative difference of vega from the textbook's: {error:.1e}")
 
-(program,) = greeks_of.programs
-print("\nkernel that computes all of it:")
-print(fuse.to_text(fuse.schedule(strip(program.simplified))))
+    (program,) = greeks_of.programs
+    print("\nthe kernel that computes all of it")
+    print(fuse.to_text(fuse.schedule(strip(program.simplified))))
+
+
+if __name__ == "__main__":
+    main()
