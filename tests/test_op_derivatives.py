@@ -178,6 +178,7 @@ def test_ties_of_maximum_and_minimum_share_evenly():
     assert gradient("maximum", [1.0, 3.0], [2.0, -1.0]) == [[0.0, 1.0], [1.0, 0.0]]
     for name in ("max", "min"):
         assert gradient(name, [2.0, 2.0, 2.0, 2.0], axes=(0,)) == [[0.25] * 4]
+        assert gradient(name, [2.0, NAN, 3.0, NAN], axes=(0,)) == [[0.0, 0.5, 0.0, 0.5]]
     assert gradient("max", [[1.0, 3.0, 3.0]], ct=[8.0], axes=(1,)) == [[[0.0, 4.0, 4.0]]]
 
 

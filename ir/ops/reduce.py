@@ -50,17 +50,22 @@ def spread(b: Any, v: Any, shape: Shape, axes: Shape) -> Any:
     return b.broadcast(v, shape=shape, dims=tuple(i for i in range(len(shape)) if i not in axes))
 
 
+def _hits(b: Any, x: Any, out: Any, axes: Shape) -> Any:
+    """Where x is the extremum: equal to it, or nan, for nan wins."""
+    return b.bitwise_or(b.eq(x, spread(b, out, b.type_of(x).shape, axes)), b.isnan(x))
+
+
 def _share_extremum(b: Any, ct: Any, x: Any, out: Any, axes: Shape) -> Any:
-    """`ct` shared evenly among the elements equal to the extremum."""
+    """`ct` shared evenly among the elements that are the extremum."""
     type = b.type_of(x)
-    hit = b.eq(x, spread(b, out, type.shape, axes))
+    hit = _hits(b, x, out, axes)
     share = b.div(ct, b.sum(b.cast(hit, dtype=type.dtype), axes=axes))
     return b.select(hit, spread(b, share, type.shape, axes), 0.0)
 
 
 def _push_extremum(b: Any, t: Any, x: Any, out: Any, axes: Shape) -> Any:
     type = b.type_of(x)
-    hit = b.eq(x, spread(b, out, type.shape, axes))
+    hit = _hits(b, x, out, axes)
     total = b.sum(b.select(hit, t, 0.0), axes=axes)
     return b.div(total, b.sum(b.cast(hit, dtype=type.dtype), axes=axes))
 
