@@ -17,7 +17,7 @@ from ..dispatch import apply, blame, cast, expand_to, lift
 from ..errors import ShapeError
 from ..ir.types import Shape, i64, promote
 from ..state import state
-from ..tensors import Size, Tensor, concrete, shape_of
+from ..tensors import Size, Tensor, shape_of
 from .arguments import Dims, axes_of, axis_of, ints, node_name, takes_ints, want_tensor
 from .creation import iota
 from .elementwise import clone
@@ -611,24 +611,3 @@ def broadcast_shapes(*shapes: Any) -> Size:
     from ..ir.types import broadcast_shapes as common
 
     return Size(common(*[(s,) if isinstance(s, int) else tuple(s) for s in shapes]))
-
-
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """A new last axis of num_classes with 1 at the place each element says; int64.
-
-    num_classes=-1 takes the largest element, so not inside a traced function.
-    """
-    x = want_tensor("one_hot", tensor)
-    if x.dtype is not i64:
-        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
-    if state.recording is None and x.type_.size:
-        values = concrete(x, "one_hot")
-        if values.min() < 0:
-            raise RuntimeError("Class values must be non-negative.")
-        if num_classes != -1 and values.max() >= num_classes:
-            raise RuntimeError("Class values must be smaller than num_classes.")
-    if num_classes == -1:
-        num_classes = int(concrete(x, "one_hot(num_classes=-1)").max()) + 1
-    shape = (*x.shape, operator.index(num_classes))
-    column = iota(0, i64, len(shape) - 1, shape)
-    return cast(apply("eq", column, apply("broadcast", x, shape=shape, dims=tuple(range(x.ndim)))), i64)
