@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -175,7 +176,7 @@ def normalize_axes(axes: int | Iterable[int] | None, rank: int) -> Shape:
         return tuple(range(rank))
     listed = (axes,) if isinstance(axes, int) else tuple(axes)
     out = sorted(normalize_axis(a, rank) for a in listed)
-    for a, b in zip(out, out[1:], strict=False):
+    for a, b in pairwise(out):
         if a == b:
             raise AxisError(f"dim {a} appears multiple times in the list of dims")
     return tuple(out) if rank else ()
