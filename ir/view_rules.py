@@ -18,6 +18,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .core import Value
 from .ops import TABLE
 from .patterns import Procedure
@@ -158,8 +160,8 @@ def pad(b: Rewriter, at: Candidate) -> Any:
     inner = b.made_by(x, "pad")
     if inner is None or inner.args[1] is not fill or any((*at.attrs["interior"], *inner.attrs["interior"])):
         return None
-    both = {k: tuple(map(sum, zip(at.attrs[k], inner.attrs[k], strict=True))) for k in ("low", "high")}
-    return b.pad(inner.args[0], fill, interior=at.attrs["interior"], **both)
+    low, high = (tuple(map(sum, zip(at.attrs[k], inner.attrs[k], strict=True))) for k in ("low", "high"))
+    return b.pad(inner.args[0], fill, low=low, high=high, interior=at.attrs["interior"])
 
 
 def concat(b: Rewriter, at: Candidate) -> Any:
@@ -226,17 +228,13 @@ def _reduce_repeated(b: Rewriter, at: Candidate, y: Value, dims: Shape) -> Any:
     count = math.prod(x.type.shape[a] for a in repeated)
     if count == 0:
         return b.zeros(out)
+    if at.op == "sum" and out.dtype.is_integer and count > np.iinfo(out.dtype.numpy).max:
+        return None
     reduced = _reduced(b, at.op, y, [i for i, d in enumerate(dims) if d in axes])
     if at.op == "sum":
-        if out.dtype.is_integer and count > _largest(out.dtype.bits, out.dtype.kind):
-            return None
         reduced = b.mul(reduced, count)
     kept = drop_axes(range(x.type.rank), axes)
     return b.broadcast(reduced, shape=out.shape, dims=tuple(kept.index(d) for d in dims if d in kept))
-
-
-def _largest(bits: int, kind: str) -> int:
-    return (1 << (bits - (kind == "int"))) - 1
 
 
 def scan_one(b: Rewriter, at: Candidate) -> Any:
@@ -283,5 +281,5 @@ VIEW_RULES = (
     Procedure(["sum", "prod", "max", "min"], reduce, exact=False),
     Procedure(["cumsum"], scan_one),
     Procedure(["argmax", "argmin"], search_one),
-    Procedure(_ELEMENTWISE, compute_before_broadcast, needs="broadcast"),
+    Procedure(_ELEMENTWISE, compute_before_broadcast, needs="broadcast", exact=False),
 )
