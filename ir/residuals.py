@@ -6,12 +6,14 @@ minimum cut (`mincut`) finds the choice of the least estimated time.
 
 The prices are in bytes: the memory traffic that takes as long. One pass is a value's bytes moved once.
 
-  - To keep a value costs KEEP_PASSES passes (written, read again, and the memory is fresh each time), and
-    KEEP_BYTES for its allocation. It is the price of memory too: what is not kept needs none.
+  - To keep a value costs two passes, to write it and to read it, HELD passes for the cache and the memory it
+    takes meanwhile, and KEEP_BYTES for its allocation. It need not be written for the backward where it lies
+    in memory anyway: where an op in IN_MEMORY makes it, or reads it in the forward.
   - To read a parameter or a result again costs one pass and REFERENCE_BYTES.
   - To compute a value again costs `WORK[op]` passes, measured for the compiled kernels on streams of
-    float32. An op that is not in that table is never computed again: it has a loop of its own (a reduction,
-    a scan, a product, a sort, an indexed copy), draws bits, or is a barrier.
+    float32, and two more, written and read, where an op in IN_MEMORY reads it in the backward. An op that
+    is not in that table is never computed again: it has a loop of its own (a reduction, a scan, a product,
+    a sort, an indexed copy), draws bits, or is a barrier.
   - What the results of the forward do not need costs nothing to compute in the backward, whatever it is:
     it is computed once on either side. Constants are written again, for nothing.
   - What can trap and depends on no cotangent is computed in the forward and only there, needed or not:
@@ -32,9 +34,10 @@ from .builder import FunctionBuilder
 from .core import Function, Instr, Value
 from .gathers import trap_key
 from .mincut import keep_or_recompute
+from .ops import TABLE
 
-KEEP_PASSES = 3
 KEEP_BYTES = 1024
+HELD = 0.5
 REFERENCE_BYTES = 64
 
 _WORK_ROWS = (
@@ -51,6 +54,9 @@ _WORK_ROWS = (
     (40.0, "lgamma digamma polygamma"),
 )
 WORK: dict[str, float] = {op: passes for passes, ops in _WORK_ROWS for op in ops.split()}
+
+# Ops that read and write whole arrays: what passes between them and others is not fused away.
+IN_MEMORY = frozenset({"matmul", "sort", "cumsum", "scatter", "scatter_add"})
 
 Source = tuple[Literal["param", "result", "residual"], int]
 
@@ -127,18 +133,33 @@ class _Joint:
         values = [*self.params, *(out for i in earlier for out in self.instrs[i].outs)]
         number = {v: n for n, v in enumerate(values)}
         primal = set(self._ancestors(self.results))
+        stored_before = self._stored(primal) | {
+            out for i in primal if self.instrs[i].op in IN_MEMORY for out in self.instrs[i].outs
+        }
+        stored_behind = self._stored(self.backward_part)
         operands: list[Sequence[int]] = []
+        keep: list[int] = []
         work: list[int | None] = []
         for v in values:
             made = self.made_by.get(v)
             operands.append([] if made is None else [number[a] for a in self.instrs[made].args])
+            keep.append(_keep(v, v in self.given, v in stored_before))
             if made is None or made in self.traps:
                 work.append(None)
             else:
-                work.append(_work(self.instrs[made], v, made in primal))
-        keep = [_keep(v, v in self.given) for v in values]
+                work.append(_work(self.instrs[made], v, made in primal, v in stored_behind))
         _, kept = keep_or_recompute(operands, keep, work, [number[v] for v in self.needed])
         return [values[n] for n in sorted(kept)]
+
+    def _stored(self, part: Iterable[int]) -> set[Value]:
+        """What ops in IN_MEMORY read in a part of the function, seen through views."""
+        found: set[Value] = set()
+        for i in part:
+            for v in self.instrs[i].args if self.instrs[i].op in IN_MEMORY else ():
+                while (made := self.made_by.get(v)) is not None and "view" in TABLE[self.instrs[made].op].traits:
+                    v = self.instrs[made].args[0]
+                found.add(v)
+        return found
 
     def forward(self, name: str, residuals: Sequence[Value]) -> Function:
         results = (*self.results, *residuals)
@@ -187,17 +208,18 @@ def _saved_name(name: str) -> str:
     return f"s{name}" if name.isdigit() else f"s_{name}"
 
 
-def _keep(value: Value, given: bool) -> int:
+def _keep(value: Value, given: bool, stored: bool) -> int:
     if given:
         return REFERENCE_BYTES + value.type.nbytes
-    return KEEP_BYTES + KEEP_PASSES * value.type.nbytes
+    return KEEP_BYTES + round((HELD + (1 if stored else 2)) * value.type.nbytes)
 
 
-def _work(instr: Instr, value: Value, primal: bool) -> int | None:
+def _work(instr: Instr, value: Value, primal: bool, stored: bool) -> int | None:
     """The price of computing `value` in the backward; None where it is not computed again."""
+    extra = 2 * value.type.nbytes if stored else 0
     if not primal:
-        return 0
+        return extra
     if instr.op not in WORK:
         return None
     itemsize = max(v.type.dtype.itemsize for v in (value, *instr.args))
-    return round(WORK[instr.op] * value.type.size * itemsize)
+    return extra + round(WORK[instr.op] * value.type.size * itemsize)
