@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .autograd.graph import NUMBER, Edge, gradient_edge, node_class
+from .autograd.graph import NUMBER, backward_plan, node_class
 from .errors import DTypeError, JitgradError, user_location
 from .ir.core import Value
 from .ir.ops import TABLE
@@ -49,12 +49,14 @@ def apply(op: str, *tensors: Tensor, **attrs: Any) -> Any:
         outs = _run(record, tensors, attrs)
     except JitgradError as error:
         raise blame(error) from None
+    differentiate = False
     for t in tensors:
         if t._view is not None:
             up_to_date(t)
         if t._requires_grad:
-            _attach(record, tensors, attrs, outs)
-            break
+            differentiate = True
+    if differentiate:
+        _attach(record, tensors, attrs, outs)
     return outs[0] if len(outs) == 1 else outs
 
 
@@ -99,13 +101,10 @@ def _attach(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any], outs: t
         if state.recording is not None:
             state.recording.detach(outs)
         return
-    edges: list[Edge | None] = [
-        gradient_edge(t) if t._requires_grad and op.vjp_rule(i) is not None else None
-        for i, t in enumerate(tensors)
-    ]
-    if not any(edges):
+    plan = backward_plan(op.name, tuple([t._requires_grad for t in tensors]))
+    if plan is None:
         return
-    node = node_class(op.name)(tensors, attrs, edges, outs)
+    node = node_class(op.name)(tensors, attrs, outs, plan)
     for number, out in enumerate(outs):
         if out.dtype.is_floating_point:
             out._node, out._output_nr, out._requires_grad = node, number, True
@@ -188,8 +187,13 @@ def operands(*xs: Any, dtype: DType | None = None) -> tuple[Tensor, ...]:
 
     Raises ShapeError where shapes do not broadcast, TypeError for what is neither tensor nor number.
     """
-    if state.recording is not None and _only_numbers(xs):
-        return _numbers(xs)
+    if state.recording is not None:
+        if _only_numbers(xs):
+            return _numbers(xs)
+    elif dtype is None and len(xs) == 2:
+        fitting = _fitting(*xs)
+        if fitting is not None:
+            return fitting
     target = dtype or result_dtype(*xs)
     shapes = []
     for x in xs:
@@ -203,6 +207,20 @@ def operands(*xs: Any, dtype: DType | None = None) -> tuple[Tensor, ...]:
     return tuple(
         [expand_to(cast(x, target), shape) if isinstance(x, Tensor) else lift(x, target, shape) for x in xs]
     )
+
+
+def _fitting(x: Any, y: Any) -> tuple[Tensor, ...] | None:
+    """The two operands where that is plain to see, for speed: tensors of one type, or a floating-point tensor and
+    a number."""
+    if not isinstance(x, Tensor) or not isinstance(x._array, np.ndarray):
+        return None
+    a = x._array
+    if isinstance(y, Tensor):
+        b = y._array
+        return (x, y) if isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape else None
+    if a.dtype.kind == "f" and type(y) in (int, float):
+        return x, lift(y, x.dtype, a.shape)
+    return None
 
 
 def _only_numbers(xs: Sequence[Any]) -> bool:

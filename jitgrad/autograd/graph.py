@@ -17,13 +17,14 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InplaceError
 from ..ir.builder import pullback
+from ..ir.core import Value
 from ..ir.ops import TABLE
-from ..ir.types import TensorType
+from ..ir.types import TensorType, type_of_array
 from ..tensors import Tensor, make, up_to_date
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Saved:
     """A value kept for backward, with the version of its memory at that time. A result that its own node
     keeps has no edge, which would be a cycle: `number` says which result it is."""
 
-    __slots__ = ("edge", "number", "payload", "requires_grad", "storage", "type", "version")
+    __slots__ = ("edge", "number", "payload", "requires_grad", "storage", "version")
 
     def __init__(self, t: Tensor, edge: Edge | None, number: int = 0) -> None:
         self.number = number
@@ -132,7 +133,11 @@ class Saved:
         self.version = t._storage.version
         self.edge = edge
         self.requires_grad = t._requires_grad
-        self.type = t.type_
+
+    @property
+    def type(self) -> TensorType:
+        payload = self.payload
+        return payload.type if isinstance(payload, Value) else type_of_array(payload)
 
     def check(self) -> None:
         """Raises InplaceError if the memory has been written to since."""
@@ -140,7 +145,8 @@ class Saved:
             producer = f", which is output {self.edge[1]} of {self.edge[0].name()}," if self.edge else ""
             raise InplaceError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"[{self.type}]{producer} is at version {self.storage.version}; expected version {self.version} instead.",
+                f"[{self.type}]{producer} is at version {self.storage.version}; expected version {self.version} "
+                "instead.",
                 hint="write x = x + 1 instead of x += 1 where the old value is still needed",
             )
 
@@ -200,17 +206,19 @@ class OpNode(Node):
         self,
         tensors: Sequence[Tensor],
         attrs: dict[str, Any],
-        edges: Sequence[Edge | None],
         outs: Sequence[Tensor],
+        plan: Plan,
     ) -> None:
+        edges: list[Edge | None] = [None] * len(tensors)
+        for i in plan.edges:
+            edges[i] = gradient_edge(tensors[i])
         super().__init__(edges, [o.type_ for o in outs])
         self.attrs = attrs
         self.types = tuple([t.type_ for t in tensors])
-        operands, results = _saves(self.op_name, tuple([e is not None for e in edges]))
         self.operands: tuple[tuple[int, Saved], ...] | None = tuple(
-            [(i, Saved(tensors[i], edges[i])) for i in operands]
+            [(i, Saved(tensors[i], edges[i])) for i in plan.operands]
         )
-        self.outs = tuple([(i, Saved(outs[i], None, i)) for i in results])
+        self.outs = tuple([(i, Saved(outs[i], None, i)) for i in plan.results])
         self.released = False
 
     def pull(self, domain: Domain, cts: list[Any], wanted: Sequence[bool]) -> Sequence[Any]:
@@ -248,9 +256,20 @@ class _Number:
 NUMBER = _Number()
 
 
-@cache
-def _saves(op: str, wanted: tuple[bool, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return TABLE[op].saves(wanted)
+class Plan(NamedTuple):
+    """What a node needs: the operands that get a cotangent, and the operands and results that are saved."""
+
+    edges: tuple[int, ...]
+    operands: tuple[int, ...]
+    results: tuple[int, ...]
+
+
+@lru_cache(maxsize=4096)
+def backward_plan(op: str, asked: tuple[bool, ...]) -> Plan | None:
+    """The plan for `op` where the operands in `asked` require grad; None if none of them can get one."""
+    record = TABLE[op]
+    wanted = [want and record.vjp_rule(i) is not None for i, want in enumerate(asked)]
+    return Plan(tuple(i for i, w in enumerate(wanted) if w), *record.saves(wanted)) if any(wanted) else None
 
 
 def second_backward() -> RuntimeError:

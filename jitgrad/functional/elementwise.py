@@ -198,8 +198,15 @@ def _scaled(function: str, other: Any, alpha: Any) -> Any:
 
 def _modular(input: Any, other: Any) -> tuple[Tensor, Tensor]:
     """Operands of sums and products, where an integer too large for the dtype counts modulo 2^bits."""
+    if _fits(input) and _fits(other):
+        return operands(input, other)
     dtype = result_dtype(input, other)
     return operands(wrapped(input, dtype), wrapped(other, dtype), dtype=dtype)
+
+
+def _fits(x: Any) -> bool:
+    """Whether `x` is an operand that every dtype holds, or no Python integer."""
+    return not isinstance(x, int) or 0 <= x < 128
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
