@@ -19,6 +19,7 @@ Imports: `tensors`, `errors`.
 from __future__ import annotations
 
 import dis
+import gc
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -53,21 +54,27 @@ _OPAQUE = (
 class Watcher:
     """Watches a recording: which of the user's code runs, and the first call that cannot be guarded.
 
-    Uses `sys.setprofile`, restored on leaving; a profiler of the user's own goes on being called.
+    Uses `sys.setprofile`, restored on leaving; a profiler of the user's own goes on being called. Garbage is
+    not collected meanwhile: what the collector's callbacks do is not the function's doing.
     """
 
     def __init__(self) -> None:
         self.codes: dict[types.CodeType, dict[str, Any]] = {}  # code that ran, with its globals
         self.hidden: tuple[str, Loc | None] | None = None
         self._before: Any = None
+        self._collects = False
 
     def __enter__(self) -> Watcher:
+        self._collects = gc.isenabled()
+        gc.disable()
         self._before = sys.getprofile()
         sys.setprofile(self._event)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(self._before)
+        if self._collects:
+            gc.enable()
 
     def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
         code = frame.f_code

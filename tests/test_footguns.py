@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -323,3 +325,25 @@ def test_global_made_by_the_function():
         del globals()["_MADE"]
         traced(ones(1))
     assert tuple(globals().pop("_MADE")) == (1,)
+
+
+def test_garbage_collection_while_recording_is_not_the_functions_doing():
+    ticks = []
+
+    def callback(phase, info):
+        ticks.append(time.perf_counter())
+
+    @jitgrad.trace
+    def f(x):
+        garbage = [[] for _ in range(5000)]  # several times the collector's threshold
+        return x * len(garbage)
+
+    gc.callbacks.append(callback)
+    try:
+        before = [[] for _ in range(5000)]
+        assert before and ticks, "no collection ran at all"
+        f(ones(1))
+    finally:
+        gc.callbacks.remove(callback)
+    assert gc.isenabled()
+    assert len(f.programs) == 1
