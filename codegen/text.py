@@ -297,15 +297,16 @@ class Lanes:
     def ashr(self, x: Vec, y: Operand) -> Vec:
         return self.binary("ashr", x, y)
 
-    def intrinsic(self, name: str, *args: Vec, dtype: DType | None = None) -> Vec:
-        """`llvm.<name>` of the first operand's type (and of the result's, where `dtype` says it differs)."""
+    def intrinsic(self, name: str, *args: Vec, dtype: DType | None = None, flags: str = "") -> Vec:
+        """`llvm.<name>` of the first operand's type (and of the result's, where `dtype` says it differs);
+        `flags` are fast-math flags with a space behind."""
         source = args[0].dtype
         result = dtype or source
         suffix = self._suffix(source) if dtype is None else f"{self._suffix(result)}.{self._suffix(source)}"
         full = f"llvm.{name}.{suffix}"
         self.code.declare(full, self.type(result), [self.type(a.dtype) for a in args])
         operands = ", ".join(f"{self.type(a.dtype)} {a.text}" for a in args)
-        return self.emit(f"call {self.type(result)} @{full}({operands})", result)
+        return self.emit(f"call {flags}{self.type(result)} @{full}({operands})", result)
 
     def _suffix(self, dtype: DType) -> str:
         element = f"f{dtype.bits}" if dtype.is_floating_point else REGISTER_TYPE[dtype.code]
