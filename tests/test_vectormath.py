@@ -75,7 +75,8 @@ def arguments(name: str, dtype: DType) -> np.ndarray:
         low, high = (-6.0, 6.0) if name == "erf" else (0.0, 12.0)
         near = np.array([1e-300, 1 - 1e-9, 1 + 1e-9, 2 - 1e-9, 2 + 1e-9, 1.4616321449683622, 5.99, 6.0, 1e15])
         wide = np.exp(rng.uniform(-30.0, 30.0, 300))
-        return np.concatenate([rng.uniform(low, high, 1500), near, wide])
+        roots = np.concatenate([c + rng.choice([-1, 1], 300) * np.exp(rng.uniform(-30, -1, 300)) for c in (1, 2)])
+        return np.concatenate([rng.uniform(low, high, 1500), near, wide, roots])
     if dtype is f32:
         return np.concatenate([bit_patterns(f32, 2**19), special_values(f32)])
     plain = [rng.uniform(-s, s, 10_000) for s in (1e-3, 0.1, 1.0, 3.0, 10.0, 50.0, 750.0)]
@@ -108,6 +109,7 @@ def pairs(name: str, dtype: DType) -> tuple[np.ndarray, np.ndarray]:
         (rng.integers(-20, 20, n), rng.integers(-20, 20, n)),
         (np.exp(rng.uniform(-80, 80, n)), rng.uniform(-4, 4, n)),
         (rng.uniform(0.7, 1.4, n), rng.uniform(-2000, 2000, n)),
+        (np.exp2(rng.uniform(20, 60, n)), rng.uniform(1, 2, n)),  # quotients around the limits of fmod
     ]
     return tuple(np.concatenate([f[i].astype(dtype.numpy) for f in families]) for i in range(2))
 

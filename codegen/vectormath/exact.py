@@ -1,4 +1,4 @@
-"""Arithmetic whose rounding errors are kept: sums and products as two floats.
+"""Products whose rounding errors are kept: as a sum of two floats.
 
 Reference: T. J. Dekker, "A floating-point technique for extending the available precision", Numerische
 Mathematik 18 (1971).
@@ -10,13 +10,6 @@ from __future__ import annotations
 
 from ..text import Lanes, Vec
 from .formats import FORMATS
-
-
-def two_sum(m: Lanes, x: Vec, y: Vec) -> tuple[Vec, Vec]:
-    """x + y rounded and the error (Knuth)."""
-    total = m.add(x, y)
-    part = m.sub(total, x)
-    return total, m.add(m.sub(x, m.sub(total, part)), m.sub(y, part))
 
 
 def two_product(m: Lanes, x: Vec, y: Vec) -> tuple[Vec, Vec]:

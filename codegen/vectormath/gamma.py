@@ -16,7 +16,7 @@ from ...ir import special
 from ...ir.types import f64
 from ..text import Lanes, Vec
 from .coefficients import DIGAMMA, DIGAMMA_LARGE, DIGAMMA_ROOT, EULER_SLOPE, HALF_LOG_2PI, LGAMMA, STIRLING
-from .exact import two_product, two_sum
+from .exact import two_product
 from .formats import FORMATS, INF, NAN, in_f64, is_integer, outlined
 from .logarithm import log, log_in_two_parts
 from .trigonometric import sine_of_rest, tan
@@ -82,8 +82,7 @@ def _lgamma(m: Lanes, x: Vec) -> Vec:
     slope, slope_low = EULER_SLOPE[f64]
     line, line_low = two_product(m, t, m.const(slope, f64))
     rest = m.fma(m.mul(t, t), m.estrin(t, LGAMMA[f64]), m.fma(t, slope_low, line_low))
-    total, total_low = two_sum(m, line, high_signed)
-    moderate = m.add(total, m.add(total_low, m.add(rest, low_signed)))
+    moderate = m.add(m.add(line, high_signed), m.add(rest, low_signed))
     # (x - 1/2)(log x - 1) + log(2 pi) / 2 - 1/2 + P(1 / x^2) / x
     reciprocal = m.div(m.const(1.0, f64), x)
     tail = m.fma(m.estrin(m.mul(reciprocal, reciprocal), STIRLING[f64]), reciprocal, HALF_LOG_2PI[f64][0] - 0.5)
