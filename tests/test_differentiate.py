@@ -426,6 +426,29 @@ def test_custom_grad_goes_by_its_backward():
     np.testing.assert_array_equal(again, 2 * s * ct)
 
 
+def test_custom_grad_of_several_results():
+    """A result that nothing reads gives a cotangent of zeros, an integer input no gradient."""
+    f = parse_function("""
+func @f(%x: f64[2], %n: i64[2]) -> (f64[2]) {
+  %0: f64[2] = sin %x
+  %1: f64[2] = cos %x
+  %2: f64[2], %3: f64[2] = custom_grad %0, %1, %x, %n {backward=@back, results=2, inputs=2}
+  %4: f64[2] = mul %3, %3
+  return %4
+}
+func @back(%out0: f64[2], %out1: f64[2], %ct0: f64[2], %ct1: f64[2]) -> (f64[2], i64[2]) {
+  %0: f64[2] = sub %ct1, %ct0
+  %1: f64[2] = mul %0, %out0
+  %2: i64[2] = const {value=7, dtype=i64, shape=[2]}
+  return %1, %2
+}""")
+    joint = vjp(f, [0])
+    verify(joint)
+    x, ct = np.array([1.0, 2.0]), np.array([1.0, 10.0])
+    gradient = interpret(joint, [x, np.arange(2), ct])[-1]
+    np.testing.assert_array_equal(gradient, 2 * ct * np.cos(x) * np.sin(x))
+
+
 def test_custom_grad_has_no_forward_mode():
     f = parse_function(CUSTOM)
     with pytest.raises(DifferentiationError, match="reverse derivative only") as raised:
