@@ -29,6 +29,7 @@ from .ir.differentiate import vjp
 from .ir.interpreter import interpret
 from .ir.passes import run_pipeline, strip
 from .ir.residuals import Split, split
+from .ir.types import TensorType
 from .state import state
 from .tensors import Tensor, make
 
@@ -72,6 +73,21 @@ class Program:
         self.compiled = compiled
         self.compile_seconds = 0.0
         self.gradient_position = {r: k for k, r in enumerate(self.differentiable)}
+
+    @cached_property
+    def node_class(self) -> type[ProgramNode]:
+        """The class of this program's nodes, named after the function: `lossBackward`."""
+        return type(f"{self.recorded.name}Backward", (ProgramNode,), {"__slots__": ()})
+
+    @cached_property
+    def result_types(self) -> tuple[TensorType, ...]:
+        """The types of the differentiable results."""
+        return tuple(self.recorded.result_types[r] for r in self.differentiable)
+
+    @cached_property
+    def kept_results(self) -> tuple[int, ...]:
+        """The results that the backward reads again."""
+        return tuple(i for kind, i in self.split.saved if kind == "result")
 
     # -- stages
 
@@ -143,7 +159,7 @@ class Program:
         out = self.forward(arrays)
         n = len(self.recorded.results)
         results = [make(a) for a in out[:n]]
-        node = ProgramNode(self, inputs, results, out[n:])
+        node = self.node_class(self, inputs, results, out[n:])
         for number, r in enumerate(self.differentiable):
             t = results[r]
             t._node, t._output_nr, t._requires_grad = node, number, True
@@ -162,17 +178,13 @@ class ProgramNode(Node):
         results: Sequence[Tensor],
         residuals: list[np.ndarray],
     ) -> None:
-        edges: list[Edge | None] = [gradient_edge(inputs[i]) for i in program.wrt]
-        super().__init__(edges, [results[r].type_ for r in program.differentiable])
+        edges: list[Edge | None] = [gradient_edge(t) for t in inputs]
+        super().__init__([edges[i] for i in program.wrt], program.result_types)
         self._program = program
         self._residuals = residuals
-        self._inputs: tuple[Saved, ...] = tuple([Saved(t, gradient_edge(t)) for t in inputs])
-        kept = {i for kind, i in program.split.saved if kind == "result"}
-        self._results = {i: Saved(results[i], None) for i in kept}
+        self._inputs = tuple([Saved(t, e) for t, e in zip(inputs, edges, strict=True)])
+        self._results = {i: Saved(results[i], None) for i in program.kept_results}
         self._released = False
-
-    def name(self) -> str:
-        return f"{self._program.recorded.name}Backward"
 
     def pull(self, domain: Any, cts: list[Any], wanted: Sequence[bool]) -> Sequence[Any]:
         if self._released:

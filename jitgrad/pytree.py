@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 LEAF = None  # the structure of a leaf
 Structure = Any  # LEAF, or (type, keys, tuple of structures); hashable
+Parts = tuple[Any, Iterable[Any]]  # keys, and the children in their order
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
@@ -25,17 +26,44 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
 
 def _flatten(tree: Any, leaves: list[Any]) -> Structure:
     kind = type(tree)
-    if kind is tuple or kind is list:
-        return (kind, len(tree), tuple([_flatten(x, leaves) for x in tree]))
+    parts = _PARTS.get(kind)
+    if parts is None:
+        parts = _PARTS[kind] = _parts_of(kind)
+    if parts is _no_parts:
+        leaves.append(tree)
+        return LEAF
+    keys, children = parts(tree)
+    return (kind, keys, tuple([_flatten(x, leaves) for x in children]))
+
+
+def _no_parts(tree: Any) -> Parts:
+    """The way to take a leaf apart: never called, but known by identity."""
+    raise AssertionError
+
+
+def _sequence(tree: Any) -> Parts:
+    return len(tree), tree
+
+
+def _mapping(tree: Any) -> Parts:
+    return tuple(tree), tree.values()
+
+
+def _fields(tree: Any) -> Parts:
+    names = tuple(f.name for f in dataclasses.fields(tree))
+    return names, [getattr(tree, n) for n in names]
+
+
+def _parts_of(kind: type) -> Callable[[Any], Parts]:
+    """How objects of type `kind` are taken apart; subclasses of list and dict are leaves."""
+    if kind is list or kind is tuple or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        return _sequence
     if kind is dict or kind is OrderedDict:
-        return (kind, tuple(tree), tuple([_flatten(x, leaves) for x in tree.values()]))
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return (kind, len(tree), tuple([_flatten(x, leaves) for x in tree]))
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        names = tuple(f.name for f in dataclasses.fields(tree))
-        return (kind, names, tuple([_flatten(getattr(tree, n), leaves) for n in names]))
-    leaves.append(tree)
-    return LEAF
+        return _mapping
+    return _fields if dataclasses.is_dataclass(kind) else _no_parts
+
+
+_PARTS: dict[type, Callable[[Any], Parts]] = {}
 
 
 def unflatten(structure: Structure, leaves: list[Any]) -> Any:
