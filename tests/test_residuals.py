@@ -79,10 +79,24 @@ def test_a_chain_computes_cheap_parts_again():
     assert saved_names(s) == {"x": "param"}
 
 
-def test_a_dear_chain_is_kept():
-    f = build(lambda b, x: total(b, b.mul(b.pow(b.abs(x), 0.3), b.pow(b.abs(x), 0.3))), LARGE)
-    s = halves(f)
-    assert "residual" in saved_names(s).values()
+def test_a_dear_chain_is_kept_unless_it_is_short():
+    """An allocation costs more than a few elements of anything."""
+    def f(b, x):
+        return total(b, b.mul(b.pow(b.abs(x), 0.3), b.pow(b.abs(x), 0.3)))
+
+    assert "residual" in saved_names(halves(build(f, LARGE))).values()
+    assert saved_names(halves(build(f, TensorType(f32, (8,))))) == {"x": "param"}
+
+
+def test_a_product_is_kept_rather_than_what_is_computed_from_it():
+    """It is written in any case, what is fused behind it is not."""
+    def f(b, x, y, z):
+        h = b.add(b.matmul(x, y), b.broadcast(z, shape=LARGE.shape, dims=(1,)))
+        return total(b, b.mul(h, h))
+
+    assert saved_names(halves(build(f, LARGE, SQUARE, ROW))) == {
+        "x": "param", "y": "param", "z": "param", "s0": "residual"
+    }
 
 
 def test_exp_of_sin():
