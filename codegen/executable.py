@@ -89,6 +89,15 @@ class Executable:
             if array.dtype != dtype or array.shape != shape or array.strides != strides:
                 self._check(i, array)
         results = [POOL.empty(shape, dtype, nbytes) for shape, dtype, nbytes in self._outputs]
+        self.run_into(arrays, results)
+        return results
+
+    def run_into(self, arrays: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> None:
+        """Write the results on `arrays` into `results`. Nothing is checked: types, strides and alignment are
+        those of the parameters and of the results, and results overlap nothing.
+
+        Raises BoundsError or DivisionByZero; what `results` hold then means nothing.
+        """
         arena = POOL.empty((self._arena_size,), _BYTE, self._arena_size)
         traps = _TrapSlot()
         self._native(
@@ -97,7 +106,6 @@ class Executable:
         )
         if traps[0]:
             raise self._traps.error(traps[0], traps[1])
-        return results
 
     def _check(self, i: int, array: np.ndarray) -> None:
         """Raise where array i is not what the code was compiled for; strides of axes that are never walked

@@ -47,7 +47,10 @@ def identity_of(op: str, dtype: DType) -> float:
 
 
 def combine(lanes: Lanes, op: str, x: Vec, y: Vec) -> Vec:
-    """`op` of two values, lane by lane."""
+    """`op` of two values, lane by lane. Of zeros of either sign an extremum may be either, as in NumPy: to
+    order them too would double its instructions."""
+    if op in ("max", "min") and x.dtype.is_floating_point:
+        return lanes.intrinsic(COMBINE[op], x, y, flags="nsz ")
     return LOWER[COMBINE[op]](lanes, [x, y], {}, x.dtype)
 
 
@@ -66,7 +69,8 @@ def across(lanes: Lanes, op: str, x: Vec) -> Vec:
         call = f"call reassoc {scalar} @{name}({scalar} {start.text}, {vector} {x.text})"
     else:
         lanes.code.declare(name, scalar, [vector])
-        call = f"call {scalar} @{name}({vector} {x.text})"
+        flags = "nsz " if x.dtype.is_floating_point else ""
+        call = f"call {flags}{scalar} @{name}({vector} {x.text})"
     return one.emit(call, x.dtype)
 
 

@@ -80,6 +80,7 @@ class Grouping:
             else:
                 self._place(item)
         self._merge_siblings()
+        self._merge_into_rows()
 
     def _needed(self) -> list[Item]:
         """Items that can fail and those that a stored root depends on, without what is only computed where it is
@@ -369,6 +370,16 @@ class Grouping:
                 alike = last is not None and last.bits in self.groups and last.size == group.size
                 if last is None or not alike or not self._merge(last, group):
                     last = group
+
+    def _merge_into_rows(self) -> None:
+        """Move short work over rows (a checked index, a scale) into the row programs that read it."""
+        for group in list(self.groups.values()):
+            if group.bits not in self.groups or not group.inner:
+                continue
+            for source in list(dict.fromkeys(g for _, ref in group.edges for g in self._makers(ref.root))):
+                spent = sum(cost(i.op) for i, _ in source.members)
+                if source.size == group.rows and spent <= max(8.0, group.inner / 8):
+                    self._merge(group, source)
 
     # The result.
 

@@ -1,0 +1,88 @@
+"""Functions that several tests schedule and compile: row programs, a long elementwise chain with gradient."""
+
+import math
+
+from jitgrad.ir.builder import FunctionBuilder
+from jitgrad.ir.core import Function
+from jitgrad.ir.differentiate import vjp
+from jitgrad.ir.types import TensorType, f32, i64
+
+
+class Rows:
+    """Parameters and broadcasts over `rows` rows of `columns`."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.b = FunctionBuilder()
+        self.shape = (rows, columns)
+
+    def matrix(self, name: str):
+        return self.b.param(TensorType(f32, self.shape), name)
+
+    def vector(self, name: str):
+        return self.b.param(TensorType(f32, self.shape[1:]), name)
+
+    def down(self, row_scalar):
+        return self.b.broadcast(row_scalar, shape=self.shape, dims=(0,))
+
+    def across(self, vector):
+        return self.b.broadcast(vector, shape=self.shape, dims=(1,))
+
+
+def softmax(rows: int, columns: int) -> Function:
+    """y = softmax(x) over rows, and x's cotangent for y's."""
+    r = Rows(rows, columns)
+    b, x, dy = r.b, r.matrix("x"), r.matrix("dy")
+    e = b.exp(b.sub(x, r.down(b.max(x, axes=(1,)))))
+    y = b.div(e, r.down(b.sum(e, axes=(1,))))
+    dx = b.mul(y, b.sub(dy, r.down(b.sum(b.mul(y, dy), axes=(1,)))))
+    return b.finish("softmax", [y, dx])
+
+
+def layer_norm(rows: int, columns: int) -> Function:
+    """Layer norm with weight g and bias h, and the cotangents of x, g and h."""
+    r = Rows(rows, columns)
+    b = r.b
+    x, g, h, dy = r.matrix("x"), r.vector("g"), r.vector("h"), r.matrix("dy")
+
+    def mean(v):
+        return b.mul(b.sum(v, axes=(1,)), 1 / columns)
+
+    d = b.sub(x, r.down(mean(x)))
+    scale = b.div(1.0, b.sqrt(b.add(mean(b.mul(d, d)), 1e-5)))
+    n = b.mul(d, r.down(scale))
+    y = b.add(b.mul(n, r.across(g)), r.across(h))
+    dn = b.mul(dy, r.across(g))
+    centred = b.sub(b.sub(dn, r.down(mean(dn))), b.mul(n, r.down(mean(b.mul(dn, n)))))
+    dg, dh = b.sum(b.mul(dy, n), axes=(0,)), b.sum(dy, axes=(0,))
+    return b.finish("layer_norm", [y, b.mul(centred, r.down(scale)), dg, dh])
+
+
+def cross_entropy(rows: int, columns: int) -> Function:
+    """The mean of -log softmax(x)[label] and its gradient."""
+    r = Rows(rows, columns)
+    b, x = r.b, r.matrix("x")
+    label = b.param(TensorType(i64, (rows,)), "label")
+    z = b.sub(x, r.down(b.max(x, axes=(1,))))
+    log_p = b.sub(z, r.down(b.log(b.sum(b.exp(z), axes=(1,)))))
+    loss = b.mul(b.sum(b.gather(log_p, label, axis=1, batch=1), axes=(0,)), -1 / rows)
+    ct = b.constant(-1 / rows, TensorType(f32, (rows,)))
+    hot = b.scatter_add(b.zeros(x.type), label, ct, axis=1, batch=1)
+    dx = b.sub(hot, b.mul(b.exp(log_p), r.down(b.sum(hot, axes=(1,)))))
+    return b.finish("cross_entropy", [loss, dx])
+
+
+def black_scholes(n: int) -> Function:
+    """The sum of call prices and its gradient by spot, strike, time, rate and volatility."""
+    b = FunctionBuilder()
+    spot, strike, time, rate, vol = (b.param(TensorType(f32, (n,)), name) for name in "SKTrv")
+    root = b.sqrt(time)
+    drift = b.mul(b.add(rate, b.mul(b.mul(vol, vol), 0.5)), time)
+    d1 = b.div(b.add(b.log(b.div(spot, strike)), drift), b.mul(vol, root))
+    d2 = b.sub(d1, b.mul(vol, root))
+
+    def normal(x):
+        return b.mul(b.add(b.erf(b.mul(x, 1 / math.sqrt(2))), 1.0), 0.5)
+
+    paid = b.mul(b.mul(strike, b.exp(b.neg(b.mul(rate, time)))), normal(d2))
+    price = b.sum(b.sub(b.mul(spot, normal(d1)), paid), axes=(0,))
+    return vjp(b.finish("black_scholes", [price]), wrt=range(5))
