@@ -19,9 +19,10 @@ import numpy as np
 from .autograd import views
 from .dispatch import OPERAND, apply, blame, cast, expand_to, lift
 from .errors import DTypeError, InplaceError, ShapeError
-from .functional import elementwise, indexing, linalg, shaping
-from .functional.creation import tensor
-from .ir.types import DType, bool_
+from .functional import elementwise, indexing, linalg, random, shaping
+from .functional.creation import filled, tensor
+from .ir.types import DType, bool_, f32
+from .rng import Generator
 from .state import state
 from .tensors import Tensor, make, shape_of
 
@@ -215,12 +216,42 @@ def detach_(self: Tensor) -> Tensor:
     return self
 
 
+@_method
+def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Uniform random numbers in [from_, to)."""
+    drawn = random.uniform(shape_of(self), self.dtype, generator)
+    return store(self, elementwise.add(elementwise.mul(drawn, to - from_), from_))
+
+
+@_method
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Normal random numbers of that mean and standard deviation."""
+    drawn = random.gaussian(shape_of(self), self.dtype, generator)
+    return store(self, elementwise.add(elementwise.mul(drawn, std), mean))
+
+
+@_method
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+    """1 with probability p (a number, or a tensor of one for each element), else 0."""
+    chance = p if isinstance(p, Tensor) else filled(p, f32, shape_of(self))
+    return store(self, cast(random.bernoulli(chance, generator=generator), self.dtype))
+
+
+@_method
+def random_(self: Tensor, from_: int = 0, to: int | None = None, *, generator: Generator | None = None) -> Tensor:
+    """Random integers in [from_, to); `random_(to)` starts at 0."""
+    if to is None:
+        from_, to = 0, from_
+    return store(self, random.integers(from_, to, shape_of(self), self.dtype, generator))
+
+
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """`self[index] = value`, value broadcast to the indexed shape and converted."""
     if not isinstance(value, Tensor):
         value = tensor(value, self.dtype)
-    if isinstance(index, Tensor) and index.dtype is bool_ and value.ndim == 0:
-        store(self, elementwise.masked_fill(self, _as_mask(index, self), value))
+    if isinstance(index, Tensor) and index.dtype is bool_ and value.ndim <= self.ndim - index.ndim:
+        # One value wherever the mask holds: no need to know how many places those are.
+        store(self, elementwise.where(_as_mask(index, self), cast(value, self.dtype), self))
     elif state.recording is None and indexing.is_basic(index):
         region = indexing.getitem(self, index)
         store(region, elementwise.clone(indexing.fitting(cast(value, self.dtype), shape_of(region))))
@@ -229,7 +260,11 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
 
 
 def _as_mask(mask: Tensor, t: Tensor) -> Tensor:
-    """A mask over the first axes as one over all."""
+    """A mask over the first axes as one over all. Raises IndexError where it does not fit them."""
+    if mask.shape != t.shape[: mask.ndim]:
+        raise IndexError(
+            f"The shape of the mask {list(mask.shape)} does not match the shape of the indexed tensor {list(t.shape)}"
+        )
     return shaping.reshape(mask, (*mask.shape, *(1,) * (t.ndim - mask.ndim)))
 
 

@@ -11,7 +11,7 @@ import jitgrad
 from jitgrad import Tensor
 from jitgrad.ir.interpreter import interpret
 from jitgrad.ir.verify import verify
-from jitgrad.recording import Argument, Recording
+from jitgrad.recording import Argument, Key, Offset, Recording, StandIn
 from jitgrad.state import state
 
 
@@ -43,8 +43,20 @@ def recorded(function: Callable[..., Any], *arrays: np.ndarray, requires_grad: b
         state.recording = None
     f = recording.builder.finish("f", values)
     verify(f)
-    sources = {s.initial: s.outside for s in recording.stand_ins}
-    return interpret(f, [sources[p].detach().numpy() for p in f.params])
+    sources = {s.initial: s for s in recording.stand_ins}
+    results = interpret(f, [_array(sources[p]) for p in f.params])
+    for generator, used in recording.generators():
+        generator.offset += used
+    return results
+
+
+def _array(source: StandIn) -> np.ndarray:
+    match source.source:
+        case Key(generator):
+            return np.array(generator.key)
+        case Offset(generator):
+            return np.array(generator.offset)
+    return source.outside.detach().numpy()
 
 
 def same(got: Sequence[np.ndarray], want: Sequence[Any], rtol: float = 2e-6) -> None:

@@ -103,12 +103,13 @@ def test_one_hot():
 VIEWS = [
     lambda x: x.view(12), lambda x: x.reshape(2, 6), lambda x: x.t(), lambda x: x[1], lambda x: x[:, 1:3],
     lambda x: x.unsqueeze(0), lambda x: x.expand(2, 3, 4), lambda x: x.split(2)[0], lambda x: x.detach(),
-    lambda x: x.permute(1, 0), lambda x: x.select(0, 1), lambda x: x.narrow(1, 1, 2), lambda x: x[...], lambda x: x[None],
-    lambda x: x.data, lambda x: x.view(4, 3).t()[0], lambda x: x.squeeze(), lambda x: x.flatten(),
+    lambda x: x.permute(1, 0), lambda x: x.select(0, 1), lambda x: x.narrow(1, 1, 2), lambda x: x[...],
+    lambda x: x[None], lambda x: x.data, lambda x: x.view(4, 3).t()[0], lambda x: x.squeeze(), lambda x: x.flatten(),
 ]
 COPIES = [
-    lambda x: x.t().reshape(12), lambda x: x.flip(0), lambda x: x.repeat(1, 1), lambda x: x.clone(), lambda x: x[[0, 1]],
-    lambda x: jitgrad.cat([x]), lambda x: x.t().contiguous(), lambda x: x.roll(1), lambda x: x.to("cpu", copy=True),
+    lambda x: x.t().reshape(12), lambda x: x.flip(0), lambda x: x.repeat(1, 1), lambda x: x.clone(),
+    lambda x: x[[0, 1]], lambda x: jitgrad.cat([x]), lambda x: x.t().contiguous(), lambda x: x.roll(1),
+    lambda x: x.to("cpu", copy=True),
     lambda x: x.repeat_interleave(1),
 ]
 

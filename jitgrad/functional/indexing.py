@@ -1,10 +1,11 @@
 """Reading and writing at positions: `x[...]` with NumPy's rules, gather, scatter and their relatives.
 
 Basic indexing (ints, slices, None, ...) gives views. Advanced indexing (tensors, lists, bool masks) becomes
-one `gather` over the indexed axes, made one axis. Negative indices count from the end; an index outside is
-an IndexError, which compiled code raises too. The size of what a bool mask selects depends on values, so a
-mask as an index is refused inside a recording.
-Imports: `arguments`, `creation`, `elementwise`, `shaping`, `dispatch`, `tensors`, `ir.types`.
+one `gather` over the indexed axes, made one axis; an int beside them is basic, as torch has it. Negative
+indices count from the end; an index outside is an IndexError, which compiled code raises too. The size of
+what a bool mask selects depends on values, so a mask as an index is refused inside a recording.
+
+Imports: `arguments`, `creation`, `elementwise`, `shaping`, `autograd.views`, `dispatch`, `tensors`, `ir.types`.
 """
 
 from __future__ import annotations
