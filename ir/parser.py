@@ -274,6 +274,8 @@ class _FunctionText:
             line.want(":")
             line.take("type")
             line.want(",", "=")
+        if line.kind != "word":
+            line.expected("an op" if line.at else "an instruction or a terminator")
         at, op = line.at, line.take("word")
         if op not in TABLE:
             line.fail(f"no op '{op}' in the table", at)

@@ -1,12 +1,12 @@
 """THE table of rewrite rules: which instruction is simpler as what (the language is that of `patterns`).
 
 A rule preserves values bit for bit, a nan's payload and sign apart, unless it says `exact=False`: then it
-may change the rounding of a result or the sign of a zero (a rule that computes an op on fewer elements says
-so too, for NumPy's transcendental functions round differently in loops of different lengths). It preserves derivatives too, for it may run
-before differentiation. What is not here, because it is not so: x - x is not 0 and x * 0 is not 0 (inf, nan),
-x + 0 is not x (-0.0 + 0.0 is 0.0), 0 - x is not -x (likewise), -(x - y) is not y - x, not (x < y) is not
-x >= y (nan), (x * c) * d is not x * (c * d). A rule drops no trap: an operand that can trap stays where it
-was until `dce` finds that nothing is lost.
+may change the rounding of a result or the sign of a zero. (A rule that computes an op on fewer elements says
+so too: NumPy's transcendental functions round differently in loops of different lengths.) It preserves
+derivatives too, for it may run before differentiation. What is not here, because it is not so: x - x is not
+0 and x * 0 is not 0 (inf, nan), x + 0 is not x (-0.0 + 0.0 is 0.0), 0 - x is not -x (likewise), -(x - y) is
+not y - x, not (x < y) is not x >= y (nan), (x * c) * d is not x * (c * d). A rule drops no trap: an operand
+that can trap stays where it was until `dce` finds that nothing is lost.
 
 Of two rules for one op the first that applies wins.
 
