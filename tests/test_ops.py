@@ -479,3 +479,19 @@ def test_custom_grad_wants_a_fitting_backward():
     with pytest.raises(ShapeError, match=r"@backward must take .*f64\[2,3\]"):
         TABLE["custom_grad"].result_types(types[:-1], sample.attrs)
     assert isinstance(sample.attrs["backward"], Function)
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=lambda d: d.code)
+def test_select_of_many_elements_is_where(dtype):
+    """Large operands are selected by arithmetic on bits: any layout, any dtype, any special value."""
+    rng = np.random.default_rng(0)
+    x, y = ((rng.standard_normal((40, 60)) * 50).astype(dtype.numpy) for _ in range(2))
+    if dtype.is_floating_point:
+        x[0, :4] = y[1, :4] = NAN, INF, -INF, -0.0
+    cond = rng.random((40, 60)) > 0.5
+    layouts = (
+        (cond, x, y), (cond.T, x.T, y.T), (cond, x, np.broadcast_to(y[:1], y.shape)),
+        (np.broadcast_to(cond[:, :1], cond.shape), x[::-1], y), (cond[:, ::2], x[:, ::2], y[:, 1::2]),
+    )
+    for operands in layouts:
+        assert same(evaluate("select", *operands), np.where(*operands))
