@@ -1,7 +1,8 @@
 """Rules for the rewrite driver, written as patterns.
 
 A pattern is a Python expression over ops:
-  mul(x, neg(y))             an op and its operands; a commutative op is tried in both orders
+  mul(x, neg(y))             an op and its operands; a commutative op is tried in both orders, and keeps the
+                             first that matches, whatever the rest of the pattern then finds
   x, y, ...                  any value; the same name twice, the same value
   1, -0.0, True              a constant filled with this; numbers match bit for bit (0 is not -0.0), True and
                              False match bool constants only

@@ -98,7 +98,7 @@ def test_a_pass_that_breaks_the_ir_is_named() -> None:
         return Function.straight(f.name, f.params, (), (Value(VECTOR, "nowhere"),))
 
     f = Function.straight("f", (x := Value(VECTOR, "x"),), (), (x,))
-    with pytest.raises(VerifyError, match="after breaks: @f .*%nowhere is not defined"):
+    with pytest.raises(VerifyError, match=r"after breaks: @f .*%nowhere is not defined"):
         run_pipeline(f, (simplify, breaks), verify_each=True)
     run_pipeline(f, (simplify, breaks), verify_each=False)
 
@@ -166,7 +166,7 @@ def test_a_name_twice_is_one_value_and_operands_commute() -> None:
     table = RuleTable([Rule("add(mul(x, y), mul(x, z))", "mul(x, add(y, z))")])
     b = FunctionBuilder()
     x, y, z = (b.param(VECTOR, n) for n in "xyz")
-    f = b.finish("f", [b.add(b.mul(y, x), b.mul(z, x)), b.add(b.mul(y, x), b.mul(z, z))])
+    f = b.finish("f", [b.add(b.mul(x, y), b.mul(z, x)), b.add(b.mul(x, y), b.mul(z, z))])
     g = rewrite(f, table)
     made = {i.out: i for i in g.instrs}
     shared, other = g.results

@@ -58,7 +58,7 @@ def test_without_locations(f: Function) -> None:
 def test_floats_round_trip(value: float) -> None:
     again = parse_function(to_text(constant(value))).instrs[0].attrs["value"]
     assert isinstance(again, float)
-    assert math.isnan(value) and math.isnan(again) or again.hex() == value.hex()
+    assert (math.isnan(value) and math.isnan(again)) or again.hex() == value.hex()
 
 
 @given(st.lists(st.floats(width=32), max_size=5))
@@ -250,7 +250,7 @@ def test_mistakes_are_shown(text: str, message: str, at: str | None) -> None:
 
 def test_no_function() -> None:
     assert parse("; only a comment") == []
-    with pytest.raises(ParseError, match="empty.jir: no function in it"):
+    with pytest.raises(ParseError, match=r"empty\.jir: no function in it"):
         parse_function("", "empty.jir")
 
 

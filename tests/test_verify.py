@@ -75,7 +75,7 @@ BROKEN = {
                                         (z := Value(TensorType(f32, ()), "z"),)),), Return((z,)))),
            "returns differ in type: (f32[3]) and (f32[])"),
     "F4 circle": (circle(), "functions refer to each other in a circle: @f -> @f"),
-    "F4 straight": (one(custom(branching_backward())), "@g: a function that an attribute refers to must be straight-line"),
+    "F4 straight": (one(custom(branching_backward())), "@g: a function that an attribute refers to must be"),
     "F4 valid": (one(custom(Function.straight("g", (Value(VECTOR, "o"), ct := Value(VECTOR, "ct")), (), (Y,)))),
                  "@g ^entry, terminator: %y is not defined"),
     "B1 later": (one(Instr("neg", (Y,), {}, (Y,))), "%y is not defined before it in this block"),
