@@ -105,6 +105,8 @@ def _attach(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any], outs: t
     if plan is None:
         return
     node = node_class(op.name)(tensors, attrs, outs, plan)
+    if state.recording is not None:
+        node.origin = state.recording.value(outs[0])
     for number, out in enumerate(outs):
         if out.dtype.is_floating_point:
             out._node, out._output_nr, out._requires_grad = node, number, True

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from .tensors import Storage, Tensor, View, leaked, make
 
 if TYPE_CHECKING:
     from .autograd.function import FunctionNode
+    from .autograd.graph import Node
     from .rng import Generator
 
 
@@ -101,6 +102,7 @@ class Recording:
         self._by_id: dict[int, StandIn] = {}  # by id of the outside tensor; StandIn keeps it alive
         self._by_tensor: dict[int, StandIn] = {}  # by id of the stand-in
         self._lines: dict[Value, Loc] = {}
+        self._blamed: Loc | None = None
         self._made: list[weakref.ref[Tensor]] = []
         self._random: dict[int, tuple[Generator, Tensor, Tensor]] = {}
         self.drawn: dict[int, int] = {}  # by id of the generator: counters used
@@ -185,12 +187,20 @@ class Recording:
     # -- operations
 
     def _emit(self, op: str, values: Sequence[Value], attrs: dict[str, Any]) -> tuple[Value, ...]:
-        self.builder.loc = loc = user_location(2)
+        self.builder.loc = loc = self._blamed or user_location(2)
         outs = self.builder.emit(op, values, attrs)
         if loc is not None:
             for out in outs:
                 self._lines[out] = loc
         return outs
+
+    def blame(self, node: Node | None) -> None:
+        """From now on instructions are adjoints of what `node` is the backward of; None: the user's own."""
+        if node is None or node.origin is None:
+            self._blamed = None
+        else:
+            loc = self._lines.get(node.origin, Loc("", 0))
+            self._blamed = self.builder.loc = replace(loc, adjoint=node.origin.name)
 
     def run(self, op: str, tensors: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Tensor, ...]:
         """Append `op`. Raises what its inference raises."""
@@ -341,6 +351,7 @@ class Recording:
         backward = Function.straight(f"{node.name()}{mark}", (*saved, *bound), tuple(cut), tuple(outs))
         operands = (*own, *(self.value(a) for a in inputs), *saved)
         attrs = {"backward": backward, "results": len(passed), "inputs": len(inputs)}
+        node.origin = own[0]
         for t, value in zip(passed, self._emit("custom_grad", operands, attrs), strict=True):
             node.rebind(self.value(t), value)
             t._array = value

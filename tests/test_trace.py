@@ -653,3 +653,16 @@ def test_threads_call_and_compile_at_once():
         t.join()
     assert results == {n: 3.0 * (n + 1) for n in range(8)}
     assert len(f.programs) == 8
+
+
+def test_backward_instructions_carry_the_forward_line():
+    from jitgrad.tracing import record_function
+
+    def f(x):
+        y = x.exp()
+        return (y * 2).sum()
+
+    function = record_function(jitgrad.value_and_grad(f), (rand(3),)).function
+    exp = next(i for i in function.instrs if i.op == "exp")
+    adjoints = [i for i in function.instrs if i.loc and i.loc.adjoint == exp.out.name]
+    assert adjoints and all((i.loc.file, i.loc.line) == (exp.loc.file, exp.loc.line) for i in adjoints)

@@ -137,6 +137,8 @@ def _run(
             cts = _after_tensor_hooks(node, pending.pop(node), domain)
             if wanted_edges is not None:
                 _capture(found, node, cts, wanted_edges)
+            if state.recording is not None:
+                state.recording.blame(node)
             asked = [e is not None and (needed is None or e[0] in needed) for e in node.edges]
             if any(asked):
                 for edge, ct in zip(node.edges, _pull(node, cts, asked, domain), strict=True):
@@ -151,6 +153,8 @@ def _run(
                 found.leaves[node] = found.captured[(node, 0)] = cts[0]
     finally:
         state.grad_enabled = before
+        if state.recording is not None:
+            state.recording.blame(None)
     return found
 
 

@@ -38,12 +38,22 @@ LAST = 1 << 62  # AccumulateGrad nodes run as soon as their gradient is complete
 class Node:
     """One step of the backward graph, named as torch names it (`AddBackward0`)."""
 
-    __slots__ = ("__weakref__", "edges", "hooks", "prehooks", "result_types", "sequence", "tensor_hooks")
+    __slots__ = (
+        "__weakref__",
+        "edges",
+        "hooks",
+        "origin",
+        "prehooks",
+        "result_types",
+        "sequence",
+        "tensor_hooks",
+    )
 
     def __init__(self, edges: Sequence[Edge | None], result_types: Sequence[TensorType]) -> None:
         self.edges = tuple(edges)
         self.result_types = tuple(result_types)
         self.sequence = next(_sequence)
+        self.origin: Value | None = None  # in a recording, the forward value that this is the backward of
         self.hooks: dict[int, Callable[..., Any]] | None = None
         self.prehooks: dict[int, Callable[..., Any]] | None = None
         self.tensor_hooks: dict[int, Watch] | None = None  # by result number
