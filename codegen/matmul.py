@@ -33,8 +33,6 @@ def blas() -> ctypes.CDLL:
     with 256-bit vectors, at half the speed, so that it is told here what the CPU can do. Both it reads from
     the environment, once, when it is loaded; what the user has set stands.
     """
-    import scipy_openblas32
-
     wanted = {"OPENBLAS_NUM_THREADS": "1"}
     machine = host()
     if machine.vector_bytes == 64 and machine.cpu.startswith("znver"):
@@ -42,6 +40,8 @@ def blas() -> ctypes.CDLL:
     given = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(given)
     try:
+        import scipy_openblas32  # this loads it
+
         folder = Path(scipy_openblas32.get_lib_dir())
         return ctypes.CDLL(str(folder / scipy_openblas32.get_library(fullname=True)))
     finally:
