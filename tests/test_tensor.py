@@ -20,9 +20,9 @@ X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 @pytest.mark.parametrize("data, dtype, shape", [
     (1, "int64", ()), (1.5, "float32", ()), (True, "bool", ()), ([1, 2], "int64", (2,)), ([1, 2.0], "float32", (2,)),
-    ([[1, 2], [3, 4]], "int64", (2, 2)), ([True, False], "bool", (2,)), ([], "float32", (0,)), ([[]], "float32", (1, 0)),
-    (np.float64(1.5), "float64", ()), (np.ones(2), "float64", (2,)), (np.ones(2, np.int32), "int32", (2,)),
-    ((1, 2), "int64", (2,)), ([np.ones(2), np.ones(2)], "float64", (2, 2)),
+    ([[1, 2], [3, 4]], "int64", (2, 2)), ([True, False], "bool", (2,)), ([], "float32", (0,)),
+    ([[]], "float32", (1, 0)), (np.float64(1.5), "float64", ()), (np.ones(2), "float64", (2,)),
+    (np.ones(2, np.int32), "int32", (2,)), ((1, 2), "int64", (2,)), ([np.ones(2), np.ones(2)], "float64", (2, 2)),
 ])
 def test_tensor_infers_its_dtype(data, dtype, shape):
     t = jitgrad.tensor(data)

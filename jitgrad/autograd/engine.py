@@ -248,7 +248,7 @@ def _listed(tensors: Tensors) -> list[Tensor]:
 def _cotangents(outputs: list[Tensor], given: Tensor | Sequence[Tensor | None] | None) -> list[Tensor | None]:
     if given is None:
         return [None] * len(outputs)
-    listed = [given] if isinstance(given, Tensor) else list(given)
+    listed = list(given) if isinstance(given, (tuple, list)) else [given]
     if len(listed) != len(outputs):
         raise RuntimeError(f"got {len(outputs)} tensors and {len(listed)} gradients")
     return listed
