@@ -1,6 +1,8 @@
 """The text form of the IR: what is printed parses to the same text, and a mistake is shown where it is."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ from generate import arguments, assert_same, branching_functions, functions, out
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jitgrad.ir import verify as verify_module
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.core import Function, Loc
 from jitgrad.ir.errors import ParseError
+from jitgrad.ir.ops import TABLE
 from jitgrad.ir.parser import parse, parse_function
 from jitgrad.ir.printer import to_text
 from jitgrad.ir.types import TensorType, f32, f64, i64
@@ -266,3 +270,51 @@ def test_deep_functions_meet_no_recursion_limit() -> None:
         x = b.neg(x)
     text = to_text(b.finish("f", [x]))
     assert to_text(parse(text)) == text
+
+
+# The specification.
+
+README = Path(verify_module.__file__).resolve().with_name("README.md")
+
+
+def op_lines() -> str:
+    """The op table as README.md shows it."""
+    lines = []
+    for op in TABLE.values():
+        attrs = f" {{{', '.join(op.attrs)}}}" if op.attrs else ""
+        traits = f" [{', '.join(sorted(op.traits))}]" if op.traits else ""
+        lines.append(f"- `{' '.join([op.name, ', '.join(op.operands)]).rstrip()}{attrs}`{traits} {op.doc}")
+    return "\n".join(lines)
+
+
+def invariant_lines() -> str:
+    """The invariants as the header of `verify` states them."""
+    lines = []
+    for line in (verify_module.__doc__ or "").split("A function\n", 1)[1].split("\nImports:")[0].splitlines():
+        if found := re.match(r"  ([A-Z]\d)  (.*)", line):
+            lines.append(f"- {found[1]}: {found[2]}")
+        elif line.startswith("   "):
+            lines[-1] += " " + line.strip()
+        elif line:
+            lines.append(f"\n{line}\n")
+    return "A function\n\n" + "\n".join(lines)
+
+
+@pytest.mark.parametrize("part", ["ops", "invariants"])
+def test_the_specification_is_not_stale(part: str, bless: bool) -> None:
+    text = README.read_text(encoding="utf-8")
+    head, rest = text.split(f"<!-- {part} -->\n")
+    old, tail = rest.split(f"<!-- /{part} -->")
+    new = {"ops": op_lines, "invariants": invariant_lines}[part]() + "\n"
+    if bless:
+        README.write_text(f"{head}<!-- {part} -->\n{new}<!-- /{part} -->{tail}", encoding="utf-8")
+    else:
+        assert old == new, "run pytest --bless"
+
+
+def test_the_example_of_the_specification() -> None:
+    text = README.read_text(encoding="utf-8")
+    example = text[text.index("    func @loss") : text.index("    }\n") + 6].replace("\n    ", "\n")[4:]
+    (f,) = parse(example)
+    verify(f)
+    assert to_text(f) == example
