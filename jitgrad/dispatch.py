@@ -45,7 +45,10 @@ def apply(op: str, *tensors: Tensor, **attrs: Any) -> Any:
     Raises what the op's inference or reference raises, blamed on the user's line.
     """
     record = TABLE[op]
+    recording = state.recording
     try:
+        if recording is not None:  # the graph too is built over what stands for tensors from outside
+            tensors = tuple([recording.standing(t) for t in tensors])
         outs = _run(record, tensors, attrs)
     except JitgradError as error:
         raise blame(error) from None

@@ -74,7 +74,7 @@ class Recorded:
     wrt: list[int]
     differentiable: list[int]
     param_paths: list[str]
-    reads_grad: list[tuple[Source, bool]]
+    reads_grad: list[tuple[Source, Any]]  # the key of the .grad of each, or None where it has none
     survivors: list[tuple[Tensor, int]]  # tensors that outlive the call, and the results they become
     stand_ins: list[Tensor]
 
@@ -96,9 +96,11 @@ class Entry:
         for t, key in self.captures:
             if tensor_key(t) != key:
                 return f"a captured tensor changed: {t.type_}"
-        for source, had in self.recorded.reads_grad:
-            if (_tensor(source, leaves)._grad is not None) != had:
-                return "a .grad that the function reads " + ("is None now" if had else "is not None now")
+        for source, key in self.recorded.reads_grad:
+            grad = _tensor(source, leaves)._grad
+            if (None if grad is None else tensor_key(grad)) != key:
+                how = "is None now" if grad is None else "is not None now" if key is None else "changed its layout"
+                return f"a .grad that the function reads {how}"
         return self.snapshot.changed()
 
 
@@ -419,7 +421,7 @@ def _finish(
         for s, p in zip(sources, builder.params, strict=True)
     ]
     reads = [
-        (m.source, m.initial_grad is not None)
+        (m.source, None if m.outside._grad is None else tensor_key(m.outside._grad))
         for m in recording.stand_ins
         if m.reads_grad and m.outside is not None
     ]

@@ -293,3 +293,30 @@ def test_training_reaches_the_minimum():
             ((data @ p - target) ** 2).mean().backward()
             optimizer.step()
         np.testing.assert_allclose(p.detach().numpy(), w, atol=1e-4)
+
+
+@pytest.mark.parametrize(("cls", "options"), [
+    (optim.SGD, {"lr": 0.05}), (optim.SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True}),
+    (optim.Adam, {"amsgrad": True}), (optim.AdamW, {}), (optim.RMSprop, {"momentum": 0.5, "centered": True}),
+], ids=lambda v: getattr(v, "__name__", str(v)))
+def test_a_whole_traced_step_is_the_eager_step(cls, options):
+    """Parameters that the function captures get their gradients, their updates and their state."""
+    data = jitgrad.from_numpy(np.random.default_rng(2).standard_normal((7, 2)))
+    results = []
+    for traced in (False, True):
+        a, b = map(leaf, start())
+        optimizer = cls([a, b], **options)
+
+        def step(x, a=a, b=b, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = loss_of(a, b) + ((x @ a.T).tanh() ** 2).sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = jitgrad.trace(step) if traced else step
+        losses = [run(data).item() for _ in range(STEPS)]
+        results.append((losses, a.tolist(), b.tolist(), a.grad.tolist()))
+    for eager, compiled in zip(*results, strict=True):
+        np.testing.assert_allclose(compiled, eager, rtol=1e-9)
+    assert run.programs, "no call was compiled"

@@ -163,6 +163,9 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Run `forward` outside the graph and attach `backward` to its results."""
+        recording = state.recording
+        if recording is not None:
+            args = tuple(recording.standing(a) if isinstance(a, Tensor) else a for a in args)
         node = cls._node_class()
         node.needs_input_grad = tuple(isinstance(a, Tensor) and a._requires_grad for a in args)
         node._inputs = len(args)

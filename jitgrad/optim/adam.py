@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..functional.creation import tensor, zeros_like
 from ..functional.elementwise import maximum
 from ..ir.types import f64
@@ -34,7 +32,8 @@ class Adam(Optimizer):
             "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay,
         })
 
-    def _update(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: Group) -> None:
+    def _update(self, p: Tensor, grad: Tensor, group: Group) -> None:
+        state = self.state[p]
         if not state:
             # float64, for 1 - beta2^t loses half of float32's digits in the first steps.
             state["step"] = tensor(0.0, dtype=f64)

@@ -88,18 +88,18 @@ class Optimizer:
             for group in self.param_groups:
                 for p in group["params"]:
                     if p.grad is not None:
-                        self._update(p, -p.grad if group["maximize"] else p.grad, self.state[p], group)
+                        self._update(p, -p.grad if group["maximize"] else p.grad, group)
         return loss
 
-    def _update(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: Group) -> None:
-        """Move `p` down along `grad`, which must not be changed in place."""
+    def _update(self, p: Tensor, grad: Tensor, group: Group) -> None:
+        """Move `p` down along `grad`, which must not be changed in place; remember in `self.state[p]`."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to update a parameter")
 
     def state_dict(self) -> dict[str, Any]:
         """The state and the options, with parameters replaced by their positions; tensors are shared."""
         positions = {p: i for i, p in enumerate(self._parameters())}
         groups = [{**g, "params": [positions[p] for p in g["params"]]} for g in self.param_groups]
-        return {"state": {positions[p]: s for p, s in self.state.items() if s}, "param_groups": groups}
+        return {"state": {positions[p]: s for p, s in self.state.items()}, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over copies of what `state_dict()` returned. Raises ValueError if the groups differ in

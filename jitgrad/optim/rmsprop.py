@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..functional.creation import zeros_like
 from ..tensors import Tensor
 from .optimizer import Group, Optimizer, Params, check_at_least_zero
@@ -30,7 +28,8 @@ class RMSprop(Optimizer):
             "weight_decay": weight_decay, "maximize": maximize,
         })
 
-    def _update(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: Group) -> None:
+    def _update(self, p: Tensor, grad: Tensor, group: Group) -> None:
+        state = self.state[p]
         if not state:
             state["square_avg"] = zeros_like(p)
             if group["momentum"] > 0:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..tensors import Tensor
 from .optimizer import Group, Optimizer, Params, check_at_least_zero
 
@@ -27,10 +25,11 @@ class SGD(Optimizer):
             "nesterov": nesterov, "maximize": maximize,
         })
 
-    def _update(self, p: Tensor, grad: Tensor, state: dict[str, Any], group: Group) -> None:
+    def _update(self, p: Tensor, grad: Tensor, group: Group) -> None:
         if group["weight_decay"] != 0:
             grad = grad + group["weight_decay"] * p
         if group["momentum"] != 0:
+            state = self.state[p]
             buffer = state.get("momentum_buffer")
             if buffer is None:
                 buffer = state["momentum_buffer"] = grad.detach().clone()
