@@ -207,7 +207,7 @@ class Recording:
         inside = [self.standing(t) for t in tensors]
         values = [self.value(t) for t in inside]
         outs = self._emit(op, values, attrs)
-        if tensors and all(t._weak for t in tensors):  # numbers among themselves
+        if tensors and op != "cast" and all(t._weak for t in tensors):  # numbers among themselves
             number = self._wrap(outs[0])
             number._weak = True
             return (number,)

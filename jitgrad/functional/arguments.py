@@ -51,6 +51,11 @@ def not_bool(function: str, *tensors: Tensor) -> None:
             raise blame(DTypeError(f'"{function}" is not implemented for {bool_}', hint="call .long() on it"))
 
 
+def is_number(x: Any, value: int) -> bool:
+    """Whether `x` is the Python number `value` (a tensor is not, nor a number that a recording leaves open)."""
+    return not isinstance(x, Tensor) and x == value
+
+
 def axis_of(dim: int, rank: int) -> int:
     """`dim` counted from the front. Raises AxisError."""
     try:

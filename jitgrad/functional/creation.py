@@ -100,7 +100,7 @@ def tensor(
     """
     want = dtype_of(dtype) if dtype is not None else None
     if isinstance(data, Tensor):
-        t = apply("detach", data) if state.recording is not None else make(np.array(data._array))
+        t = apply("detach", _strong(data)) if state.recording is not None else make(np.array(data._array))
         return finished(cast(t, want or t.dtype), requires_grad, device)
     return finished(_constant(_array(data, want)), requires_grad, device)
 
@@ -148,6 +148,11 @@ def _number_dtype(value: Any) -> DType:
     return i64 if isinstance(value, (int, np.integer)) else defaults.dtype
 
 
+def _strong(t: Tensor) -> Tensor:
+    """`t`; where it stands for a Python number in a recording, the tensor that the number would be made into."""
+    return apply("cast", t, dtype=defaults.dtype) if t._weak else t
+
+
 def _of(dtype: Any) -> DType:
     return defaults.dtype if dtype is None else dtype_of(dtype)
 
@@ -173,7 +178,8 @@ def full(
     """A tensor filled with `fill_value`, a number or a 0-d tensor, of its dtype unless one is given."""
     shape = packed("full", "size", (size,))
     if isinstance(fill_value, Tensor):
-        t = expand_to(cast(fill_value, fill_value.dtype if dtype is None else dtype_of(dtype)), shape)
+        t = _strong(fill_value)
+        t = expand_to(cast(t, t.dtype if dtype is None else dtype_of(dtype)), shape)
         return finished(make(t._array.copy()) if isinstance(t._array, np.ndarray) else t, requires_grad, device)
     found = _number_dtype(fill_value) if dtype is None else dtype_of(dtype)
     return finished(filled(fill_value, found, shape), requires_grad, device)

@@ -17,7 +17,7 @@ from ..errors import DTypeError, JitgradError
 from ..ir.types import bool_, i64
 from ..state import defaults
 from ..tensors import Tensor
-from .arguments import as_float, node_name, not_bool, want_float, want_tensor
+from .arguments import as_float, is_number, node_name, not_bool, want_float, want_tensor
 from .creation import filled
 
 
@@ -187,7 +187,7 @@ def square(input: Tensor) -> Tensor:
 
 
 def _scaled(function: str, other: Any, alpha: Any) -> Any:
-    if alpha == 1 and not isinstance(alpha, Tensor):
+    if is_number(alpha, 1):
         return other
     if isinstance(alpha, float) and isinstance(other, Tensor) and not other.dtype.is_floating_point:
         raise RuntimeError(
@@ -472,7 +472,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}",
             hint="compare it: condition != 0",
         ))
-    x, y = operands(input, other)
+    dtype = result_dtype(input, other)
+    x, y = (cast(t, dtype) for t in operands(input, other))
     if condition.shape == x.shape:
         return apply("select", condition, x, y)
     shape = common_shape(condition, x)

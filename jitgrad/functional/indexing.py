@@ -24,7 +24,7 @@ from ..errors import BoundsError, DTypeError, ShapeError
 from ..ir.types import Shape, bool_, contiguous_strides, i64, u8
 from ..state import state
 from ..tensors import Tensor, concrete, make, shape_of
-from .arguments import axis_of, node_name, want_tensor
+from .arguments import axis_of, is_number, node_name, want_tensor
 from .creation import tensor
 from .elementwise import clone, mul, truth
 from .shaping import reshape
@@ -465,7 +465,7 @@ def _at_slices(op: str, function: str, input: Tensor, dim: int, index: Tensor, s
 @node_name("IndexAdd")
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """A copy with the slices of alpha * source added at those along dim that the vector `index` names."""
-    return _at_slices("scatter_add", "index_add", input, dim, index, source if alpha == 1 else mul(source, alpha))
+    return _at_slices("scatter_add", "index_add", input, dim, index, source if is_number(alpha, 1) else mul(source, alpha))
 
 
 @node_name("IndexCopy")

@@ -14,7 +14,7 @@ from ..dispatch import apply, blame, expand_to
 from ..errors import DTypeError, ShapeError
 from ..ir.types import bool_, broadcast_shapes
 from ..tensors import Tensor, shape_of
-from .arguments import axis_of, node_name, want_tensor
+from .arguments import axis_of, is_number, node_name, want_tensor
 from .elementwise import add, mul
 from .reductions import sum as total
 from .shaping import diagonal, reshape
@@ -168,10 +168,10 @@ ger = outer
 
 
 def _added(input: Tensor, product: Tensor, beta: Any, alpha: Any) -> Tensor:
-    scaled = product if alpha == 1 else mul(product, alpha)
-    if beta == 0:
+    scaled = product if is_number(alpha, 1) else mul(product, alpha)
+    if is_number(beta, 0):
         return scaled  # torch ignores input then, nan included
-    return add(input if beta == 1 else mul(input, beta), scaled)
+    return add(input if is_number(beta, 1) else mul(input, beta), scaled)
 
 
 @node_name("Addmm")
