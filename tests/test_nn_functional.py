@@ -40,6 +40,19 @@ def test_activation(name):
     assert math.isnan(getattr(F, name)(jitgrad.tensor(nan)).item())
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_traces(name):
+    at = np.array([nan, inf, -inf, 0.0, -0.0, 1e-30, -1e-30, 25.0, -25.0, 1e3, -1e3, 1.5, -1.5])
+    f, results = getattr(F, name), []
+    for run in (f, jitgrad.trace(f)):
+        x = leaf(at)
+        y = run(x)
+        y.sum().backward()
+        results.append((y.detach().numpy(), x.grad.numpy()))
+    for eager, traced in zip(*results, strict=True):
+        np.testing.assert_allclose(traced, eager, rtol=1e-13, atol=1e-300)
+
+
 @pytest.mark.parametrize(("name", "at", "value", "slope"), [
     ("relu", 0.0, 0.0, 0.0), ("leaky_relu", 0.0, 0.0, 0.01), ("elu", 0.0, 0.0, 1.0), ("gelu", 0.0, 0.0, 0.5),
     ("silu", 0.0, 0.0, 0.5), ("logsigmoid", 0.0, -math.log(2), 0.5), ("softplus", 0.0, math.log(2), 0.5),
@@ -109,6 +122,8 @@ def test_dropout():
     assert (F.dropout(x, 0.3).detach().numpy() != values).any()
     jitgrad.manual_seed(0)
     assert (F.dropout(x, 0.3).detach().numpy() == values).all()
+    jitgrad.manual_seed(0)
+    assert (jitgrad.trace(F.dropout)(x, 0.3).detach().numpy() == values).all()
     assert F.dropout(x, 0.5, training=False) is x
     assert (F.dropout(x, 1.0).detach().numpy() == 0).all()
     assert F.dropout(x, 0.0) is x
@@ -148,6 +163,8 @@ def test_embedding():
         F.embedding(jitgrad.tensor([5]), jitgrad.from_numpy(w))
     with pytest.raises(IndexError):
         F.embedding(jitgrad.tensor([-1]), jitgrad.from_numpy(w))
+    with pytest.raises(IndexError, match="index 5 is out of bounds"):
+        jitgrad.trace(F.embedding)(jitgrad.tensor([5]), jitgrad.from_numpy(w))
     with pytest.raises(RuntimeError, match="indices"):
         F.embedding(jitgrad.tensor([1.0]), jitgrad.from_numpy(w))
     with pytest.raises(ValueError, match="Padding_idx"):
@@ -162,9 +179,12 @@ def test_one_hot():
     close(F.one_hot(jitgrad.from_numpy(index)), np.eye(5)[index])
     close(F.one_hot(jitgrad.tensor(1), 3), [0, 1, 0])
     assert tuple(F.one_hot(jitgrad.zeros(0, dtype=jitgrad.int64), 3).shape) == (0, 3)
+    traced = jitgrad.trace(lambda index: F.one_hot(index, 3))
+    close(traced(jitgrad.tensor([2, 0])), np.eye(3)[[2, 0]])
     for bad in (-1, 3):
-        with pytest.raises(RuntimeError):
-            F.one_hot(jitgrad.tensor([bad]), 3)
+        for f in (lambda index: F.one_hot(index, 3), traced):
+            with pytest.raises(IndexError, match=f"index {bad} is out of bounds"):
+                f(jitgrad.tensor([bad, 0]))
     with pytest.raises(RuntimeError):
         F.one_hot(jitgrad.tensor([1.0]), 3)
     with pytest.raises(RuntimeError, match="empty tensor"):
