@@ -17,7 +17,7 @@ from ..ir.fuse import CallKernel, Operand
 from ..ir.types import f32
 from .abi import Frame
 from .control import element, linear, nest
-from .target import Target, host
+from .target import Target
 from .text import REGISTER_TYPE, Code, literal
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # CBLAS_ORDER, CBLAS_TRANSPOSE
@@ -29,24 +29,19 @@ def blas() -> ctypes.CDLL:
     """The BLAS library, which works with the calling thread alone.
 
     Its own threads spin for each other: beside any other load on the cores a product was measured to take a
-    hundred times longer. It picks its kernels by a list of CPU families; of AMD's newer ones it takes those
-    with 256-bit vectors, at half the speed, so that it is told here what the CPU can do. Both it reads from
-    the environment, once, when it is loaded; what the user has set stands.
+    hundred times longer. It reads their number from the environment, once, when it is loaded.
     """
-    wanted = {"OPENBLAS_NUM_THREADS": "1"}
-    machine = host()
-    if machine.vector_bytes == 64 and machine.cpu.startswith("znver"):
-        wanted["OPENBLAS_CORETYPE"] = "SKYLAKEX"
-    given = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ.update(given)
+    ours = "OPENBLAS_NUM_THREADS" not in os.environ
+    if ours:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:
         import scipy_openblas32  # this loads it
 
         folder = Path(scipy_openblas32.get_lib_dir())
         return ctypes.CDLL(str(folder / scipy_openblas32.get_library(fullname=True)))
     finally:
-        for name in given:
-            del os.environ[name]
+        if ours:
+            del os.environ["OPENBLAS_NUM_THREADS"]
 
 
 def address_of(function: str) -> int:
