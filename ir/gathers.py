@@ -174,8 +174,11 @@ def _through_broadcast(b: Rewriter, at: Candidate, x: Value) -> Any:
     moved = [d if d < axis else d - 1 + own for d in dims]
     if axis not in dims:
         return b.broadcast(y, shape=shape, dims=tuple(moved))
-    if dims[:batch] != tuple(range(batch)):
-        return None
     k = dims.index(axis)
-    picked = b.gather(y, index, axis=k, batch=batch)
-    return b.broadcast(picked, shape=shape, dims=(*dims[:k], *range(axis, axis + own), *moved[k + 1 :]))
+    if dims[:batch] == tuple(range(batch)):
+        picked, before = b.gather(y, index, axis=k, batch=batch), dims[:k]
+    elif k == 0:  # each row of the batch reads the same row
+        picked, before = b.gather(y, index, axis=0, batch=0), tuple(range(batch))
+    else:
+        return None
+    return b.broadcast(picked, shape=shape, dims=(*before, *range(axis, axis + own), *moved[k + 1 :]))

@@ -166,6 +166,7 @@ ARITHMETIC: tuple[Rewrite, ...] = (
     Rule("add(x, neg(y))", "sub(x, y)"),
     Rule("sub(x, neg(y))", "add(x, y)"),
     Rule("abs(neg(x))", "abs(x)"),
+    Rule("sum(neg(x), axes=a)", "neg(sum(x, axes=a))", exact=False),
     # Cheaper ops. A power by multiplication is within 2 units in the last place, and nearer than libm's.
     Rule("div(x, C)", _times_inverse),
     Rule("add(add(x, C), D)", _add_both, integer),

@@ -4,7 +4,7 @@ Canonical forms that the rules reach:
   - a broadcast has no operand axis of size 1, and repeats something (else it is a reshape or nothing);
   - views of one kind do not stand on each other; a broadcast stands below other views of its operand, so
     that what is computed before it is computed once;
-  - an elementwise op on operands repeated alike is computed before they are repeated;
+  - an elementwise op on operands repeated or reshaped alike is computed before they are;
   - a reduction does not stand on a permute, on an axis repeated for it, or on a reduction of its kind.
 
 A rule gives the replacement, or None where it does not apply.
@@ -248,24 +248,50 @@ def search_one(b: Rewriter, at: Candidate) -> Any:
 
 
 def compute_before_broadcast(b: Rewriter, at: Candidate) -> Any:
-    """op(broadcast(x), broadcast(y), 2.0) is broadcast(op(x, y, 2.0))."""
+    """op(broadcast(x), broadcast(y), 2.0) is broadcast(op(x, y, 2.0)), where some axis is repeated in all."""
     repeats = [b.made_by(a, "broadcast") for a in at.args]
-    first = next((r for r in repeats if r is not None), None)
-    if first is None:
-        return None
-    small, dims = first.args[0].type.shape, first.attrs["dims"]
+    shape = at.types[0].shape
+    own = sorted({d for r in repeats if r is not None for d in r.attrs["dims"]})
+    small = tuple(shape[d] for d in own)
     if not 0 < math.prod(small) < at.types[0].size:
         return None
-    operands: list[Value] = []
-    for arg, repeat in zip(at.args, repeats, strict=True):
-        if repeat is not None and repeat.attrs["dims"] == dims and repeat.args[0].type.shape == small:
-            operands.append(repeat.args[0])
-        elif (number := b.number(arg)) is not None:
-            operands.append(b.constant(number, arg.type.with_shape(small)))
-        else:
+    numbers = [b.number(a) for a in at.args]
+    for number, repeat in zip(numbers, repeats, strict=True):
+        if number is None and (repeat is None or 1 in repeat.args[0].type.shape):
             return None
+    operands: list[Value] = []
+    for arg, number, repeat in zip(at.args, numbers, repeats, strict=True):
+        if number is not None:
+            operands.append(b.constant(number, arg.type.with_shape(small)))
+        elif repeat is not None:
+            dims = tuple(own.index(d) for d in repeat.attrs["dims"])
+            operands.append(b.broadcast(repeat.args[0], shape=small, dims=dims))
     (computed,) = b.emit(at.op, operands, at.attrs)
-    return b.broadcast(computed, shape=at.types[0].shape, dims=dims)
+    return b.broadcast(computed, shape=shape, dims=tuple(own))
+
+
+def compute_before_reshape(b: Rewriter, at: Candidate) -> Any:
+    """op(reshape(x), reshape(y), 2.0) is reshape(op(x, y, 2.0)). Where only axes of size 1 go, a broadcast
+    can do without them as well."""
+    made = [b.defs.get(a) for a in at.args]
+    shape = at.types[0].shape
+    source = next(m.args[0].type.shape for m in made if m is not None and m.op == "reshape")
+    ones = _axis_map(source, shape) is not None
+    if ones:
+        source = _without_ones(shape)
+    if source == shape:
+        return None
+    numbers = [b.number(a) for a in at.args]
+    for number, m in zip(numbers, made, strict=True):
+        reshaped = m is not None and m.op == "reshape" and (ones or m.args[0].type.shape == source)
+        if not (number is not None or reshaped or (ones and m is not None and m.op == "broadcast")):
+            return None
+    operands = [
+        b.reshape(a, shape=source) if n is None else b.constant(n, a.type.with_shape(source))
+        for a, n in zip(at.args, numbers, strict=True)
+    ]
+    (computed,) = b.emit(at.op, operands, at.attrs)
+    return b.reshape(computed, shape=shape)
 
 
 _ELEMENTWISE = tuple(op.name for op in TABLE.values() if op.elementwise)
@@ -282,4 +308,5 @@ VIEW_RULES = (
     Procedure(["cumsum"], scan_one),
     Procedure(["argmax", "argmin"], search_one),
     Procedure(_ELEMENTWISE, compute_before_broadcast, needs="broadcast", exact=False),
+    Procedure(_ELEMENTWISE, compute_before_reshape, needs="reshape", exact=False),
 )
