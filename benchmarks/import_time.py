@@ -21,7 +21,9 @@ def seconds(statement):
     """(seconds that the statement took in a fresh process, which of LATER it loaded)."""
     code = (f"import sys, time; start = time.perf_counter(); {statement}; took = time.perf_counter() - start"
             f"; print(took, *(name for name in {LATER} if name in sys.modules))")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
     took, *loaded = done.stdout.split()
     return float(took), loaded
 
