@@ -2,13 +2,15 @@
 
     python -m benchmarks.import_time [--times 15]
 
-Prints medians over fresh processes, taken in turns, each timed by its own clock around the import statement;
-fails where the import brought in llvmlite or networkx, which are loaded when first needed.
+Prints medians over fresh processes, taken in turns, each timed by its own clock around the import statement,
+byte code cached as an installed package has it; fails where the import brought in llvmlite or networkx, which
+are loaded when first needed.
 
 Imports: the standard library; what is measured is imported in processes of its own.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -21,7 +23,8 @@ def seconds(statement):
     """(seconds that the statement took in a fresh process, which of LATER it loaded)."""
     code = (f"import sys, time; start = time.perf_counter(); {statement}; took = time.perf_counter() - start"
             f"; print(took, *(name for name in {LATER} if name in sys.modules))")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
     took, *loaded = done.stdout.split()
