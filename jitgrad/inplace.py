@@ -19,7 +19,7 @@ import numpy as np
 from .autograd import views
 from .dispatch import OPERAND, apply, blame, cast, expand_to, lift
 from .errors import DTypeError, InplaceError, ShapeError
-from .functional import elementwise, indexing, linalg, random, shaping
+from .functional import arranging, elementwise, indexing, linalg, random, shaping
 from .functional.creation import filled, tensor
 from .ir.types import DType, bool_, f32
 from .rng import Generator
@@ -161,7 +161,7 @@ _FUNCTIONS: tuple[tuple[Any, str], ...] = (
         log log10 log1p log2 masked_fill mul nan_to_num neg pow reciprocal relu remainder round rsqrt sigmoid sign sin
         sinh sqrt square sub tan tanh trunc eq ne lt le gt ge logical_and logical_or logical_xor logical_not
     """),
-    (shaping, "tril triu"),
+    (arranging, "tril triu"),
     (indexing, "index_add index_copy index_fill index_put masked_scatter scatter scatter_add"),
     (linalg, "addmm addmv baddbmm addbmm"),
 )

@@ -2,7 +2,8 @@
 
     arguments      reading axes, shapes and tensors from arguments
     creation       constructors            elementwise   arithmetic, comparison, selection
-    shaping        views, joining          reductions    sums, extrema, scans, sorting, softmax
+    shaping        views                   arranging     joining, splitting, turning, diagonals
+    reductions     sums, extrema, softmax  ordering      scans, sorting, quantiles
     indexing       x[...], gather, scatter linalg        matmul, einsum
     random         draws                   conversion    dtypes, Python values, NumPy
     defaults       the default dtype, limits of dtypes

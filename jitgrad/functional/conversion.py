@@ -196,7 +196,7 @@ def length(self: Tensor) -> int:
 
 def iterate(self: Tensor) -> Any:
     """`iter(x)`: the views x[0], x[1], ..."""
-    from .shaping import unbind
+    from .arranging import unbind
 
     if not self.ndim:
         raise TypeError("iteration over a 0-d tensor")

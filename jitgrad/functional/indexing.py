@@ -465,7 +465,8 @@ def _at_slices(op: str, function: str, input: Tensor, dim: int, index: Tensor, s
 @node_name("IndexAdd")
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """A copy with the slices of alpha * source added at those along dim that the vector `index` names."""
-    return _at_slices("scatter_add", "index_add", input, dim, index, source if is_number(alpha, 1) else mul(source, alpha))
+    scaled = source if is_number(alpha, 1) else mul(source, alpha)
+    return _at_slices("scatter_add", "index_add", input, dim, index, scaled)
 
 
 @node_name("IndexCopy")

@@ -15,9 +15,10 @@ from ..errors import DTypeError, ShapeError
 from ..ir.types import bool_, broadcast_shapes
 from ..tensors import Tensor, shape_of
 from .arguments import axis_of, is_number, node_name, want_tensor
+from .arranging import diagonal
 from .elementwise import add, mul
 from .reductions import sum as total
-from .shaping import diagonal, reshape
+from .shaping import reshape
 
 
 def _pair(function: str, input: Any, other: Any) -> tuple[Tensor, Tensor]:

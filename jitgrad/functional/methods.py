@@ -15,7 +15,7 @@ from .. import inplace
 from ..autograd import hooks
 from ..dispatch import OPERAND
 from ..tensors import Tensor
-from . import conversion, creation, elementwise, indexing, linalg, reductions, shaping
+from . import arranging, conversion, creation, elementwise, indexing, linalg, ordering, reductions, shaping
 
 _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
     (creation, "new_empty new_full new_ones new_tensor new_zeros"),
@@ -29,14 +29,16 @@ _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
         sinh sqrt square sub subtract tan tanh true_divide trunc
     """),
     (reductions, """
-        all allclose amax amin aminmax any argmax argmin argsort count_nonzero cumprod cumsum dist equal kthvalue
-        log_softmax logcumsumexp logsumexp max mean median min nanmean nansum norm prod quantile softmax sort std sum
-        topk unique var
+        all allclose amax amin aminmax any argmax argmin count_nonzero dist equal log_softmax logsumexp max mean min
+        nanmean nansum norm prod softmax std sum var
     """),
+    (ordering, "argsort cumprod cumsum kthvalue logcumsumexp median quantile sort topk unique"),
     (shaping, """
-        broadcast_to chunk contiguous diag diag_embed diagonal dim element_size expand expand_as flatten flip fliplr
-        flipud is_same_size moveaxis movedim narrow numel permute repeat repeat_interleave reshape reshape_as roll
-        select size split squeeze swapaxes swapdims t tile transpose tril triu unbind unflatten unsqueeze view view_as
+        broadcast_to contiguous dim element_size expand expand_as flatten is_same_size moveaxis movedim narrow numel
+        permute reshape reshape_as select size squeeze swapaxes swapdims t transpose unflatten unsqueeze view view_as
+    """),
+    (arranging, """
+        chunk diag diag_embed diagonal flip fliplr flipud repeat repeat_interleave roll split tile tril triu unbind
     """),
     (indexing, """
         argwhere gather index_add index_copy index_fill index_put index_select masked_scatter masked_select nonzero

@@ -10,11 +10,11 @@ import math
 from ...dispatch import apply, blame
 from ...errors import DTypeError, ShapeError
 from ...functional.arguments import node_name, want_float, want_tensor
+from ...functional.arranging import repeat_interleave
 from ...functional.creation import arange, ones_like, zeros
 from ...functional.elementwise import exp, where
 from ...functional.linalg import matmul
 from ...functional.reductions import amax, softmax, sum
-from ...functional.shaping import repeat_interleave, reshape
 from ...ir.types import bool_, i64
 from ...tensors import Tensor, concrete
 from .activations import dropout
@@ -22,21 +22,14 @@ from .activations import dropout
 
 @node_name("Addmm")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input @ weight.T + bias. input: (*, in), weight: (out, in) or (in), bias: (out). Raises ShapeError."""
+    """input @ weight.T + bias. input: (*, in), weight: (out, in) or (in), bias: (out).
+
+    Raises ShapeError, DTypeError.
+    """
     x, w = want_float("linear", input), want_tensor("linear", weight, "weight", 2)
-    if w.ndim not in (1, 2) or x.ndim == 0 or x.shape[-1] != w.shape[-1]:
-        raise blame(ShapeError(
-            f"linear: mat1 and mat2 shapes cannot be multiplied: input {x.type_}, weight {w.type_}",
-            hint="the last dimension of input and of weight must have one size",
-        ))
-    if w.ndim == 1:
-        product = matmul(x, w)
-    elif x.ndim == 2:
-        product = apply("matmul", x, apply("permute", w, perm=(1, 0)))
-    else:  # one product of matrices, whatever the number of batch axes
-        rows = reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
-        product = apply("matmul", rows, apply("permute", w, perm=(1, 0)))
-        product = reshape(product, (*x.shape[:-1], w.shape[0]))
+    if w.ndim not in (1, 2):
+        raise blame(ShapeError(f"linear: weight must have one or two dimensions, got {w.type_}"))
+    product = matmul(x, w if w.ndim == 1 else apply("permute", w, perm=(1, 0)))
     return product if bias is None else product + bias
 
 
