@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...dispatch import apply, blame
+from ...dispatch import blame
 from ...errors import ShapeError
 from ...functional.arguments import node_name, want_float, want_tensor
+from ...functional.creation import tensor
 from ...functional.elementwise import isnan, where
 from ...functional.linalg import matmul
 from ...functional.reductions import mean
@@ -78,8 +79,7 @@ def avg_pool2d(
     counts = np.multiply.outer(*lengths)
     if counts.size and (counts == counts.flat[0]).all():
         return x / float(counts.flat[0])
-    counts = counts.astype(x.dtype.numpy)
-    return x / apply("const", value=counts, dtype=x.dtype, shape=counts.shape)
+    return x / tensor(counts, x.dtype)
 
 
 class _Windows:
@@ -166,6 +166,5 @@ def _adapted(x: Tensor, axis: int, parts: int) -> Tensor:
         return mean(cut, axis + 1)
     part, place = np.arange(parts)[:, None], np.arange(size)
     inside = (part * size // parts <= place) & (place < -(-(part + 1) * size // parts))
-    means = (inside / inside.sum(1, keepdims=True)).T.astype(x.dtype.numpy)
-    matrix = apply("const", value=means, dtype=x.dtype, shape=means.shape)
-    return movedim(matmul(movedim(x, axis, -1), matrix), -1, axis)
+    means = (inside / inside.sum(1, keepdims=True)).T
+    return movedim(matmul(movedim(x, axis, -1), tensor(means, x.dtype)), -1, axis)
