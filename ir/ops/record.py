@@ -212,8 +212,11 @@ class OpDef:
         The one place where NumPy's floating-point warnings are silenced (nan and inf are values here) and
         where the scalars it makes of 0-d arrays become arrays again. Raises BoundsError, DivisionByZero.
         """
-        with np.errstate(all="ignore"):
+        if "view" in self.traits:  # it computes nothing, and setting the state takes longer than a view
             result = self.ref(*args, **attrs)
+        else:
+            with np.errstate(all="ignore"):
+                result = self.ref(*args, **attrs)
         if isinstance(result, tuple):
             return tuple([r if type(r) is np.ndarray else np.asarray(r) for r in result])
         return (result if type(result) is np.ndarray else np.asarray(result),)
