@@ -219,3 +219,12 @@ def test_given_grad_outputs():
     x, ct = leaf(3), leaf(3, seed=2)
     assert gradgradcheck(lambda x: x**3, x, ct)
     assert gradgradcheck(lambda x: (x**3, x.sin()), x, gen_non_contig_grad_outputs=True)
+
+
+def test_traced_functions():
+    f = jitgrad.trace(lambda x, y: ((x * y).tanh().sum(0), x.exp() @ y.t()))
+    inputs = (leaf(3, 2), leaf(2, 3, seed=1).detach().t().requires_grad_())
+    assert gradcheck(f, inputs)
+    assert gradgradcheck(f, inputs)
+    with pytest.raises(RuntimeError, match=r"gradcheck\(\) asks for the value"):
+        jitgrad.trace(lambda x: gradcheck(jitgrad.sin, x))(inputs[0])
