@@ -4,11 +4,13 @@ LLVM runs no passes of its own on the text (kernels are written as they should r
 level `LEVEL`, which was measured to be as fast as higher ones on vector code and compiles sooner. Objects are
 emitted for the host and linked by LLJIT, one for the process, which keeps each object until its tracker dies.
 
-Imports: `ir`, `executable`, `module`, `target`. llvmlite is imported when the first function is compiled.
+Imports: `ir`, `abi`, `executable`, `matmul` (addresses of BLAS), `module`, `target`, `threads`. llvmlite is
+imported when the first function is compiled.
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import threading
 import time
@@ -20,8 +22,10 @@ from ..ir.core import Function
 from ..ir.fuse import schedule
 from .abi import CALL
 from .executable import Executable
+from .matmul import address_of as blas_address
 from .module import emit_module
 from .target import Target, host
+from .threads import PARALLEL, POOL, WORKER, cores, pool, runtime_text, start
 
 LEVEL = 1
 _lock = threading.Lock()
@@ -52,12 +56,12 @@ class Compiler:
     def parse(self, text: str) -> Any:
         return self.binding.parse_assembly(f'target datalayout = "{self.layout}"\n{text}')
 
-    def link(self, code: bytes) -> tuple[Any, int]:
-        """What keeps the linked code alive, and the address of its `@call`."""
-        builder = self.binding.JITLibraryBuilder()
-        library = builder.add_object_img(code).export_symbol(CALL).add_current_process()
-        tracker = library.link(self.jit, f"program{next(_numbers)}")
-        return tracker, tracker[CALL]
+    def link(self, code: bytes, *symbols: str) -> Any:
+        """The linked code: it gives the addresses of `symbols`, and is unloaded when nobody refers to it."""
+        library = self.binding.JITLibraryBuilder().add_object_img(code).add_current_process()
+        for symbol in symbols:
+            library.export_symbol(symbol)
+        return library.link(self.jit, f"library{next(_numbers)}")
 
     def assembly(self, text: str) -> str:
         """The machine code of a module, for people."""
@@ -71,6 +75,24 @@ def compiler() -> Compiler:
     return Compiler(host())
 
 
+@cache
+def runtime() -> Any:
+    """The linked runtime of `threads`, its workers started. It stays for the life of the process, because they
+    run in it."""
+    llvm = compiler()
+    code = llvm.object_code(runtime_text(host().triple))
+    library = llvm.link(code, PARALLEL, WORKER)
+    start(library[WORKER])
+    return library
+
+
+def _address(function: str) -> int:
+    """Where a function (or the pool) that programs refer to lies."""
+    if function == POOL:
+        return ctypes.addressof(pool())
+    return int(runtime()[PARALLEL]) if function == PARALLEL else blas_address(function)
+
+
 def compile_function(f: Function, strides: Sequence[Sequence[int] | None] | None = None) -> Executable:
     """Compile the straight-line function `f`, which has no ops that only steer differentiation.
 
@@ -78,10 +100,11 @@ def compile_function(f: Function, strides: Sequence[Sequence[int] | None] | None
     a function with control flow. Threads may call it; they compile one after another.
     """
     begun = time.perf_counter()
-    plan = schedule(f, strides)
+    plan = schedule(f, strides, cores=cores())
     module = emit_module(plan, host())
     with _lock:
         llvm = compiler()
-        tracker, address = llvm.link(llvm.object_code(module.text))
+        library = llvm.link(llvm.object_code(module.text), CALL)
+        addresses = [_address(name) for name in module.functions]
     seconds = time.perf_counter() - begun
-    return Executable(f, plan, module, strides, llvm, tracker, address, seconds)
+    return Executable(f, plan, module, strides, llvm, library, addresses, seconds)

@@ -4,7 +4,7 @@ Results and the arena come from the pool, so that two calls in flight never shar
 long as its Executable. ctypes lets go of the interpreter's lock while native code runs. Native code is given
 the array objects and reads their data pointers itself: asking NumPy for each would cost more than the rest.
 
-Imports: `ir`, `matmul` (addresses of BLAS), `module`, `pool`.
+Imports: `ir`, `abi`, `module`, `pool`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..ir.core import Function
 from ..ir.errors import DTypeError, ShapeError
 from ..ir.fuse import Schedule
 from ..ir.types import TensorType, contiguous_strides, type_of_array
-from .matmul import address_of
+from .abi import CALL
 from .module import Module
 from .pool import POOL, SMALL
 
@@ -51,7 +51,7 @@ class Executable:
 
     def __init__(
         self, function: Function, schedule: Schedule, module: Module,
-        strides: Sequence[Sequence[int] | None] | None, compiler: Compiler, tracker: Any, address: int,
+        strides: Sequence[Sequence[int] | None] | None, compiler: Compiler, library: Any, functions: Sequence[int],
         compile_seconds: float,
     ) -> None:
         self.function = function
@@ -61,9 +61,9 @@ class Executable:
         self.arena_bytes = schedule.arena_bytes
         self.result_types: tuple[TensorType, ...] = function.result_types
         self._compiler = compiler
-        self._tracker = tracker  # the code is unloaded with it
+        self._library = library  # the code is unloaded with it
         self._traps = module.traps
-        self._native = _Native(address)
+        self._native = _Native(library[CALL])
         self._types = [p.type for p in function.params]
         self._strides = _byte_strides(self._types, strides)
         self._layouts = [
@@ -75,7 +75,7 @@ class Executable:
         self._input_array = ctypes.c_void_p * len(self._types)
         self._output_array = ctypes.c_void_p * len(self._outputs)
         self._constants = [array for _, array in schedule.constants]
-        self._table = _table(schedule, module)
+        self._table = _table(schedule, functions)
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The results on `arrays`, which have the parameters' types and strides and are aligned.
@@ -138,12 +138,11 @@ def _byte_strides(
     ]
 
 
-def _table(schedule: Schedule, module: Module) -> Any:
+def _table(schedule: Schedule, functions: Sequence[int]) -> Any:
     """The pointers that the code reads from outside: constants, then functions."""
     size = 1 + max((b.place[1] for b, _ in schedule.constants), default=-1)
-    table = (ctypes.c_void_p * (size + len(module.functions)))()
+    table = (ctypes.c_void_p * (size + len(functions)))()
     for buffer, array in schedule.constants:
         table[buffer.place[1]] = array.ctypes.data
-    for i, name in enumerate(module.functions):
-        table[size + i] = address_of(name)
+    table[size:] = list(functions)
     return table

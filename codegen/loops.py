@@ -1,6 +1,7 @@
 """A `LoopKernel` as an LLVM function: row loops around phases of vector loops.
 
     void @name(ptr noalias %b0, ..., ptr %traps)      one pointer for each of the kernel's buffers
+    void @name(..., i64 %lo, i64 %hi, i64 %chunk)     of a kernel in chunks: one of them
 
 Every trip count is a constant. A phase picks its lanes: as many registers a value as its body is light (two
 by default: two chains of dependences hide latency), never more lanes than the row has. No remainder loop:
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from ..ir.fuse import ELEMENT, Access, LoopKernel, Node, Phase, Store
 from ..ir.types import bool_, i32, i64
 from .abi import Traps
-from .control import clamp, fill, loop, power_of_two_below
+from .control import clamp, element, fill, linear, loop, power_of_two_below
 from .emit import LOWER
 from .memory import Memory
 from .philox import philox_elements, philox_run
@@ -57,8 +58,29 @@ class _Walk:
 
 
 def emit_loops(code: Code, name: str, kernel: LoopKernel, target: Target, traps: Traps) -> None:
-    """Write the function `name`, which runs `kernel`."""
+    """Write the function `name`, which runs `kernel` (or one chunk of it)."""
     _Emitter(code, kernel, target, traps).function(name)
+    if kernel.chunks > 1:
+        _emit_chunk(code, name, kernel)
+
+
+def _emit_chunk(code: Code, name: str, kernel: LoopKernel) -> None:
+    """Write `void @name.chunk(ptr %context, i64 %chunk)`, as threads call it: the context holds the pointers that
+    the kernel takes."""
+    with code.function(f"internal void @{name}.chunk(ptr %context, i64 %chunk)"):
+        args = []
+        for i in range(len(kernel.buffers()) + 1):
+            place = element(code, "%context", i64, str(i))
+            pointer = code.fresh("p")
+            code.line(f"{pointer} = load ptr, ptr {place}")
+            args.append(f"ptr {pointer}")
+        scaled = [linear(code, kernel.outer[0] * k, [("%chunk", kernel.outer[0])]) for k in (0, 1)]
+        for start in scaled:
+            bound = code.fresh("i")
+            code.line(f"{bound} = udiv i64 {start}, {kernel.chunks}")
+            args.append(f"i64 {bound}")
+        code.line(f"call void @{name}({', '.join([*args, 'i64 %chunk'])})")
+        code.line("ret void")
 
 
 class _Emitter:
@@ -79,7 +101,11 @@ class _Emitter:
         params = [
             f"ptr noalias {'' if b in written else 'readonly '}{p}" for b, p in self.pointers.items()
         ]
-        with self.code.function(f"internal void @{name}({', '.join([*params, 'ptr %traps'])})"):
+        params.append("ptr %traps")
+        if self.kernel.chunks > 1:
+            params += ["i64 %lo", "i64 %hi", "i64 %chunk"]
+        with self.code.function(f"internal void @{name}({', '.join(params)})"):
+            self.own_parts()
             self.fill_accumulated()
             self.memory.enter(self.kernel, [])
             for node in self.kernel.prologue:
@@ -104,7 +130,16 @@ class _Emitter:
             self.outer.pop()
             return []
 
-        loop(self.code, "0", str(sizes[0]), 1, [], body)
+        if self.kernel.chunks > 1 and not self.outer:
+            loop(self.code, "%lo", "%hi", 1, [], body)
+        else:
+            loop(self.code, "0", str(sizes[0]), 1, [], body)
+
+    def own_parts(self) -> None:
+        """Point at this chunk's part of the private buffers."""
+        for buffer, size in self.kernel.private.items():
+            start = linear(self.code, 0, [("%chunk", size)])
+            self.pointers[buffer] = element(self.code, self.pointers[buffer], buffer.dtype, start)
 
     # Phases.
 
@@ -126,7 +161,7 @@ class _Emitter:
         for store, state in zip(totals, states[len(phase.reductions) :], strict=True):
             self.save_total(store, state[0])
         for node, acc, state in zip(phase.reductions, walk.sums, states, strict=False):
-            self.values[node] = acc.finish(state)
+            self.values[node] = acc.finish(state, node.dtype)
 
     def walk(self, phase: Phase, n: int) -> _Walk:
         lanes = Lanes(self.code, self.target.lanes(phase, n), lambda _: None)
@@ -294,9 +329,9 @@ class _Emitter:
 
     def finish_totals(self) -> None:
         for store, (_, acc) in self.totals.items():
-            result = acc.finish([self.load_total(store)])
-            assert store.access.buffer is not None
-            self.scalar.store(result, self.pointers[store.access.buffer])
+            buffer = store.access.buffer
+            assert buffer is not None
+            self.scalar.store(acc.finish([self.load_total(store)], buffer.dtype), self.pointers[buffer])
 
     def fill_accumulated(self) -> None:
         """Give what is accumulated in memory its identity."""
@@ -305,9 +340,10 @@ class _Emitter:
                 buffer = store.access.buffer
                 assert buffer is not None
                 natural = self.target.vector_bytes // buffer.dtype.itemsize
-                lanes = Lanes(self.code, min(natural, power_of_two_below(buffer.size)))
+                size = self.kernel.private.get(buffer, buffer.size)
+                lanes = Lanes(self.code, min(natural, power_of_two_below(size)))
                 value = lanes.const(identity_of(store.combine, buffer.dtype), buffer.dtype)
-                fill(self.code, lanes, self.pointers[buffer], buffer.size, value)
+                fill(self.code, lanes, self.pointers[buffer], size, value)
 
     # Nodes.
 

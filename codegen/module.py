@@ -1,7 +1,7 @@
 """A schedule as one LLVM module: a function for each kernel, `@program`, which runs them in
 order, and `@call`, its entry for array objects.
 
-Imports: `ir.fuse`, `abi`, `loops`, `calls`, `target`, `text`.
+Imports: `ir.fuse`, `abi`, `loops`, `calls`, `target`, `text`, `threads`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..ir.fuse import LoopKernel, Schedule
+from ..ir.types import i64
 from .abi import PARAMETERS, PROGRAM, Frame, Traps, emit_call_entry
 from .calls import emit_call
+from .control import element
 from .loops import emit_loops
 from .target import Target
 from .text import Code
+from .threads import PARALLEL, POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,25 @@ def emit_module(schedule: Schedule, target: Target) -> Module:
     with code.function(f"void @{PROGRAM}({PARAMETERS})"):
         for i, kernel in enumerate(schedule.kernels):
             if isinstance(kernel, LoopKernel):
-                args = [f"ptr {frame.pointer(b)}" for b in kernel.buffers()]
-                code.line(f"call void @kernel{i}({', '.join([*args, 'ptr %traps'])})")
+                _run(code, frame, f"kernel{i}", kernel)
             else:
                 emit_call(code, frame, kernel, target)
         code.line("ret void")
     emit_call_entry(code, len(schedule.params), len(schedule.results))
     head = f'target triple = "{target.triple}"\n'
     return Module(head + code.text(), tuple(frame.functions), traps)
+
+
+def _run(code: Code, frame: Frame, name: str, kernel: LoopKernel) -> None:
+    """Call the kernel, or hand its chunks to the pool of threads."""
+    pointers = [*(frame.pointer(b) for b in kernel.buffers()), "%traps"]
+    if kernel.chunks == 1:
+        code.line(f"call void @{name}({', '.join(f'ptr {p}' for p in pointers)})")
+        return
+    context = code.fresh("p")
+    code.line(f"{context} = alloca [{len(pointers)} x ptr]")
+    for i, pointer in enumerate(pointers):
+        place = element(code, context, i64, str(i))
+        code.line(f"store ptr {pointer}, ptr {place}")
+    run, pool = frame.function(PARALLEL), frame.function(POOL)
+    code.line(f"call void {run}(ptr {pool}, ptr @{name}.chunk, ptr {context}, i64 {kernel.chunks})")

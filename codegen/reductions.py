@@ -121,12 +121,10 @@ class Accumulator:
         """The wide state with the narrow one added."""
         return [self.lanes.add(wide[0], self.lanes.cast(state[0], self.wide_dtype))]
 
-    def finish(self, state: list[Vec]) -> Vec:
-        """The scalar result of the carried state (the wide one, if blocked)."""
-        if self.positional:
-            return self._first(state)
-        total = across(self.lanes, self.op, state[0])
-        return Lanes(self.code, 1).cast(total, self.dtype)
+    def finish(self, state: list[Vec], dtype: DType) -> Vec:
+        """The scalar result of the carried state (the wide one, if blocked) as `dtype`."""
+        result = self._first(state) if self.positional else across(self.lanes, self.op, state[0])
+        return Lanes(self.code, 1).cast(result, dtype)
 
     def _first(self, state: list[Vec]) -> Vec:
         m, (best, where) = self.lanes, state

@@ -23,6 +23,9 @@ What leaves a kernel is a `Store`: an element or row node written at `access`; w
 there over the axes of stride 0, which the kernel first fills with the identity. `total` is accumulated over
 everything into one element, in float64 for floats.
 
+A kernel with `chunks` may run as that many pieces of its first outer axis at once. Each piece has its own part
+of the buffers in `private`, of the size that stands there.
+
 Invariants: nodes of a list come after their arguments; strides of an access are in elements, one for each
 axis of `outer + inner`; no kernel has an axis of size 0 or 1; buffers of a kernel are distinct memory.
 Imports: `core` and `types` of the IR.
@@ -101,6 +104,8 @@ class LoopKernel:
     inner: tuple[int, ...]
     prologue: list[Node]
     phases: list[Phase]
+    chunks: int = 1
+    private: dict[Buffer, int] = field(default_factory=dict)
 
     def stores(self) -> list[Store]:
         return [s for p in self.phases for s in (*p.row_stores, *p.stores)]
@@ -221,6 +226,8 @@ def _loops(kernel: LoopKernel) -> list[str]:
         node.name, count = f"%{count}", count + 1
     lines = [f"  {_node(n, axes)}" for n in kernel.prologue]
     pad = "  "
+    if kernel.chunks > 1:
+        lines.append(f"  in {kernel.chunks} chunks")
     if kernel.outer:
         bounds = ", ".join(f"{a} < {n}" for a, n in zip(axes, kernel.outer, strict=False))
         lines.append(f"{pad}for {bounds}:")

@@ -15,20 +15,24 @@ from .groups import Group, Grouping
 from .inline import leaves
 from .items import Item, Root
 from .kernel import Buffer, CallKernel, Kernel, Operand, Schedule
+from .parallel import split
 from .prepare import Program
 
 ALIGN = 64  # bytes: a cache line, and the widest vector
 
 
-def schedule(f: Function, strides: Sequence[Sequence[int] | None] | None = None) -> Schedule:
+def schedule(
+    f: Function, strides: Sequence[Sequence[int] | None] | None = None, *, cores: int = 1
+) -> Schedule:
     """The kernels of the straight-line function `f`.
 
-    `strides`: for each parameter its strides in elements, or None for row-major order. Raises ValueError for
+    `strides`: for each parameter its strides in elements, or None for row-major order. `cores`: how many may
+    share the work of a kernel. Raises ValueError for
     a function with control flow or with ops that only steer differentiation.
     """
     program = Program(f, strides)
     grouping = Grouping(program)
-    return _Layout(program, grouping).schedule()
+    return _Layout(program, grouping).schedule(cores)
 
 
 class _Layout:
@@ -39,11 +43,11 @@ class _Layout:
         self.buffers: dict[Root, Buffer] = {}
         self.constants: dict[int, Buffer] = {}
 
-    def schedule(self) -> Schedule:
+    def schedule(self, cores: int) -> Schedule:
         params = [self.buffer_of(root) for root in self.program.params]
         results = [self.buffer_of(root) for root in self.program.results]
         external = self.external()
-        kernels = [self.kernel(g, external) for g in self.groups]
+        kernels = [part for g in self.groups for part in split(self.kernel(g, external), cores)]
         constants = [(self.constants[i], self.program.constants[i]) for i in sorted(self.constants)]
         arena = lay_out(kernels)
         return Schedule(self.program.name, params, results, constants, kernels, arena)
