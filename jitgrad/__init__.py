@@ -8,6 +8,7 @@ Light to import: numpy and the standard library; llvmlite and networkx come with
 from __future__ import annotations
 
 import importlib
+from math import e, inf, nan, pi
 from typing import Any
 
 from . import autograd, functional
@@ -141,6 +142,7 @@ from .functional.elementwise import (
     greater,
     greater_equal,
     gt,
+    hypot,
     isclose,
     isfinite,
     isinf,
@@ -154,6 +156,7 @@ from .functional.elementwise import (
     log1p,
     log2,
     log10,
+    logaddexp,
     logical_and,
     logical_not,
     logical_or,
@@ -228,6 +231,7 @@ from .functional.ordering import (
     argsort,
     cumprod,
     cumsum,
+    diff,
     kthvalue,
     logcumsumexp,
     median,

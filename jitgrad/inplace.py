@@ -20,7 +20,7 @@ from .autograd import views
 from .dispatch import OPERAND, apply, blame, cast, expand_to, lift
 from .errors import DTypeError, InplaceError, ShapeError
 from .functional import arranging, elementwise, indexing, linalg, random, shaping
-from .functional.creation import filled, tensor
+from .functional.creation import filled, from_numpy, tensor
 from .ir.types import DType, bool_, f32
 from .rng import Generator
 from .state import state
@@ -272,9 +272,11 @@ def _operator(name: str) -> Callable[[Tensor, Any], Any]:
     method = METHODS[name]
 
     def operate(self: Tensor, other: Any) -> Any:
-        if self._weak or not isinstance(other, OPERAND):  # a Python number in a recording cannot change
+        if self._weak:  # a Python number in a recording cannot change
             return NotImplemented
-        return method(self, other)
+        if isinstance(other, OPERAND):
+            return method(self, other)
+        return method(self, from_numpy(other)) if isinstance(other, np.ndarray) else NotImplemented
 
     return operate
 

@@ -314,6 +314,27 @@ maximum = _extremum("maximum", "bitwise_or", "The larger, elementwise; nan wins;
 minimum = _extremum("minimum", "bitwise_and", "The smaller, elementwise; nan wins; a tie shares the gradient.")
 
 
+@node_name("Logaddexp")
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """log(exp(input) + exp(other)), without overflow."""
+    x, y = operands(want_float("logaddexp", input), want_float("logaddexp", other))
+    larger = apply("maximum", x, y)
+    # Equal infinities differ by nan, and are their own result.
+    apart = where(apply("eq", x, y), 0.0, apply("abs", apply("sub", x, y)))
+    return add(larger, log1p(exp(apply("neg", apart))))
+
+
+@node_name("Hypot")
+def hypot(input: Tensor, other: Tensor) -> Tensor:
+    """sqrt(input^2 + other^2), scaled by the larger so that the squares neither overflow nor vanish."""
+    x, y = operands(want_float("hypot", input), want_float("hypot", other))
+    x, y = apply("abs", x), apply("abs", y)
+    high, low = apply("maximum", x, y), apply("minimum", x, y)
+    plain = logical_or(eq(high, 0), isinf(high))
+    ratio = where(plain, 0.0, div(low, where(plain, 1.0, high)))
+    return mul(high, sqrt(add(mul(ratio, ratio), 1)))
+
+
 def lerp(input: Tensor, end: Any, weight: Any) -> Tensor:
     """input + weight * (end - input), computed from the nearer end so that both ends are exact."""
     if isinstance(weight, Number):

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from .. import inplace
 from ..autograd import hooks
 from ..dispatch import OPERAND
@@ -20,19 +22,20 @@ from . import arranging, conversion, creation, elementwise, indexing, linalg, or
 _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
     (creation, "new_empty new_full new_ones new_tensor new_zeros"),
     (elementwise, """
-        abs absolute acos acosh add addcdiv addcmul arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh
-        atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil
-        clamp clamp_max clamp_min clip clone cos cosh digamma div divide eq erf exp exp2 expm1 fix floor
-        floor_divide fmod frac ge greater greater_equal gt isclose isfinite isinf isnan le lerp less less_equal
-        lgamma log log10 log1p log2 logical_and logical_not logical_or logical_xor lt masked_fill maximum minimum
-        mul multiply nan_to_num ne neg negative not_equal pow reciprocal relu remainder round rsqrt sigmoid sign sin
+        abs absolute acos acosh add addcdiv addcmul arccos arccosh arcsin arcsinh arctan arctan2 arctanh
+        asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or
+        bitwise_right_shift bitwise_xor ceil clamp clamp_max clamp_min clip clone cos cosh digamma div
+        divide eq erf exp exp2 expm1 fix floor floor_divide fmod frac ge greater greater_equal gt hypot
+        isclose isfinite isinf isnan le lerp less less_equal lgamma log log10 log1p log2 logaddexp
+        logical_and logical_not logical_or logical_xor lt masked_fill maximum minimum mul multiply
+        nan_to_num ne neg negative not_equal pow reciprocal relu remainder round rsqrt sigmoid sign sin
         sinh sqrt square sub subtract tan tanh true_divide trunc
     """),
     (reductions, """
         all allclose amax amin aminmax any argmax argmin count_nonzero dist equal log_softmax logsumexp max mean min
         nanmean nansum norm prod softmax std sum var
     """),
-    (ordering, "argsort cumprod cumsum kthvalue logcumsumexp median quantile sort topk unique"),
+    (ordering, "argsort cumprod cumsum diff kthvalue logcumsumexp median quantile sort topk unique"),
     (shaping, """
         broadcast_to contiguous dim element_size expand expand_as flatten is_same_size moveaxis movedim narrow numel
         permute reshape reshape_as select size squeeze swapaxes swapdims t transpose unflatten unsqueeze view view_as
@@ -69,13 +72,18 @@ def _where(self: Tensor, condition: Tensor, other: Any) -> Tensor:
 METHODS["where"] = _where
 
 def _operator(function: Callable[[Any, Any], Tensor], reflected: bool = False) -> Callable[[Any, Any], Any]:
-    """`function` as a binary operator: it leaves what is neither tensor nor number to the other operand."""
+    """`function` as a binary operator: an array counts as a tensor, and what is neither tensor, number nor array is
+    left to the other operand."""
 
     def forward(self: Tensor, other: Any) -> Any:
-        return function(self, other) if isinstance(other, OPERAND) else NotImplemented
+        if isinstance(other, OPERAND):
+            return function(self, other)
+        return function(self, creation.from_numpy(other)) if isinstance(other, np.ndarray) else NotImplemented
 
     def backward(self: Tensor, other: Any) -> Any:
-        return function(other, self) if isinstance(other, OPERAND) else NotImplemented
+        if isinstance(other, OPERAND):
+            return function(other, self)
+        return function(creation.from_numpy(other), self) if isinstance(other, np.ndarray) else NotImplemented
 
     return backward if reflected else forward
 

@@ -36,6 +36,19 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     return apply("cumsum", x, axis=axis) if x.ndim else clone(x)
 
 
+@node_name("Diff")
+def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
+    """Each element less the one before it along dim, n times over."""
+    x = want_tensor("diff", input)
+    axis = axis_of(dim, x.ndim)
+    if not x.ndim:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    for _ in range(min(n, x.shape[axis])):
+        size = x.shape[axis]
+        x = sub(sliced(x, axis, 1, size), sliced(x, axis, 0, size - 1))
+    return x
+
+
 @node_name("Cumprod")
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Running products along dim, by doubling strides; of integers and bools in int64."""
