@@ -29,10 +29,11 @@ import numpy as np
 from .builder import FunctionBuilder
 from .core import Attrs, Block, Edge, Function, Guard, Instr, Return, Terminator, Value
 from .ops import TABLE
-from .types import TensorType
+from .types import DType, TensorType
 
 DEPTH = 32
 LARGE = 4096  # elements above which two constant arrays are not compared
+NO_OVERFLOW = 2.0**127  # numbers up to here are finite in every float dtype
 
 Outs = tuple[Value, ...]
 
@@ -84,15 +85,28 @@ class RuleTable:
 
 
 class Rewriter(FunctionBuilder):
-    """Writes one block by `rules`. `defs` says how each value written so far was made."""
+    """Writes the blocks of `f`, one after the other, by `rules`. `defs` says how each value that was
+    written in the present block was made."""
 
-    def __init__(self, rules: RuleTable, names: set[str]) -> None:
+    def __init__(self, f: Function, rules: RuleTable) -> None:
         super().__init__()
         self.rules = rules
         self.defs: dict[Value, Instr] = {}
-        self._names = names
         self._written: dict[object, Outs] = {}
         self._depth = 0
+        for block in f.blocks:
+            self.adopt(*block.params, *[v for instr in block.instrs for v in instr.outs])
+
+    def block(self, block: Block) -> Block:
+        """`block`, rewritten."""
+        self.instrs, self.defs, self._written = [], {}, {}
+        env: dict[Value, Value] = {}
+        for instr in block.instrs:
+            args = tuple([env.get(a, a) for a in instr.args]) if env else instr.args
+            outs = self.take(instr, args)
+            if outs is not instr.outs:
+                env.update(zip(instr.outs, outs, strict=True))
+        return with_instrs(block, self.instrs, env)
 
     def emit(self, op: str, args: Sequence[Value], attrs: Mapping[str, Any]) -> Outs:
         types = TABLE[op].result_types([a.type for a in args], attrs)
@@ -115,8 +129,7 @@ class Rewriter(FunctionBuilder):
         instr = self.defs.get(value)
         if instr is None or instr.op != "const" or isinstance(instr.attrs["value"], np.ndarray):
             return None
-        number: bool | int | float = value.type.dtype.numpy.type(instr.attrs["value"]).item()
-        return number
+        return _held(instr.attrs["value"], value.type.dtype)
 
     def made_by(self, value: Value, op: str) -> Instr | None:
         """The instruction of this op that made `value`, if one did."""
@@ -172,6 +185,16 @@ class Rewriter(FunctionBuilder):
         return old
 
 
+def _held(number: bool | int | float, dtype: DType) -> bool | int | float:
+    """`number` as `dtype` holds it."""
+    if abs(number) <= NO_OVERFLOW:
+        held: bool | int | float = dtype.numpy.type(number).item()
+        return held
+    with np.errstate(over="ignore"):
+        held = dtype.numpy.type(number).item()
+    return held
+
+
 def share_key(op: str, args: Outs, attrs: Attrs) -> object:
     """Equal for two instructions that compute the same; None for one that is never shared.
 
@@ -197,9 +220,7 @@ _NEVER_SHARED = frozenset({"barrier", "effect"})
 
 def rewrite(f: Function, rules: RuleTable) -> Function:
     """`f` with `rules` applied to each block until none applies any more."""
-    names = {v.name for block in f.blocks for v in block.params}
-    names.update([v.name for instr in f.walk() for v in instr.outs])
-    return with_blocks(f, [_rewrite_block(block, rules, names) for block in f.blocks])
+    return with_blocks(f, map(Rewriter(f, rules).block, f.blocks))
 
 
 def with_blocks(f: Function, blocks: Iterable[Block]) -> Function:
@@ -213,17 +234,6 @@ def with_instrs(block: Block, instrs: Sequence[Instr], env: Mapping[Value, Value
     if len(instrs) == len(block.instrs) and all(map(operator.is_, instrs, block.instrs)):
         return block
     return Block(block.label, block.params, tuple(instrs), renamed(block.terminator, env))
-
-
-def _rewrite_block(block: Block, rules: RuleTable, names: set[str]) -> Block:
-    b = Rewriter(rules, names)
-    env: dict[Value, Value] = {}
-    for instr in block.instrs:
-        args = tuple([env.get(a, a) for a in instr.args]) if env else instr.args
-        outs = b.take(instr, args)
-        if outs is not instr.outs:
-            env.update(zip(instr.outs, outs, strict=True))
-    return with_instrs(block, b.instrs, env)
 
 
 def renamed(terminator: Terminator, env: Mapping[Value, Value]) -> Terminator:

@@ -43,8 +43,8 @@ BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor")
 class _Drawer:
     """Writes random instructions with `b`. `bound` says which floats are integers, and how large."""
 
-    def __init__(self, r: Random, b: FunctionBuilder, smooth: bool) -> None:
-        self.r, self.b, self.smooth = r, b, smooth
+    def __init__(self, r: Random, b: FunctionBuilder, smooth: bool = False, custom: bool = False) -> None:
+        self.r, self.b, self.smooth, self.custom = r, b, smooth, custom
         self.pool: list[Value] = []
         self.bound: dict[Value, float] = {}
 
@@ -294,7 +294,13 @@ class _Drawer:
 
     def barrier(self) -> None:
         x = self.any()
-        self.keep(self.b.detach(x), self.bound.get(x))
+        if self.custom and x.type.dtype.is_floating_point:
+            # 2x and its derivative, which a user wrote.
+            doubled = self.b.mul(x, 2.0)
+            attrs = {"backward": _doubling(x.type), "results": 1, "inputs": 1}
+            self.keep(self.b.emit("custom_grad", (doubled, x), attrs)[0], 2 * self.limit(x))
+        else:
+            self.keep(self.b.detach(x), self.bound.get(x))
 
     def philox(self) -> None:
         key, offset = (self.b.constant(self.r.randint(0, 9), TensorType(i64, ())) for _ in range(2))
@@ -323,6 +329,12 @@ class _Drawer:
         return tuple(self.r.choice(self.pool[-6:]) for _ in range(self.r.randint(1, 3)))
 
 
+def _doubling(type: TensorType) -> Function:
+    b = FunctionBuilder()
+    b.param(type, "out")
+    return b.finish("doubling", [b.mul(b.param(type, "ct"), 2.0)])
+
+
 def _factors(n: int) -> Shape:
     for k in (2, 3):
         if n > k and n % k == 0:
@@ -336,10 +348,12 @@ SEEDS = st.integers(0, 2**32)
 
 
 @st.composite
-def functions(draw: st.DrawFn, instructions: int = 12, smooth: bool = False) -> Function:
-    """A straight-line function of up to about `instructions` drawn steps."""
+def functions(
+    draw: st.DrawFn, instructions: int = 12, smooth: bool = False, custom: bool = False
+) -> Function:
+    """A straight-line function of up to about `instructions` drawn steps; `custom`: with custom_grad too."""
     r = Random(draw(SEEDS))
-    d = _Drawer(r, FunctionBuilder(), smooth)
+    d = _Drawer(r, FunctionBuilder(), smooth, custom)
     for i in range(r.randint(1, 3)):
         d.param(r.choice(("", "x", f"args[{i}]")))
     d.instructions(draw(st.integers(0, instructions)))
@@ -356,7 +370,7 @@ def branching_functions(draw: st.DrawFn, blocks: int = 4) -> Function:
     drawn: list[tuple[list[Value], _Drawer]] = []
     instrs = []
     for i in range(count):
-        d = _Drawer(r, b, False)
+        d = _Drawer(r, b)
         b.params, b.instrs = [], []
         for _ in range(r.randint(1, 2)):
             d.param("x" if i == 0 else "")

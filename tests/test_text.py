@@ -34,10 +34,10 @@ def constant(value: object, dtype=f64, shape=()) -> Function:
 # Round trips.
 
 
-@given(functions(), st.integers(0, 99))
+@given(functions(custom=True), st.integers(0, 99))
 def test_printed_functions_parse_to_the_same_text_and_meaning(f: Function, seed: int) -> None:
     text = to_text(f)
-    (again,) = parse(text)
+    again, *_ = parse(text)
     verify(again)
     assert to_text(again) == text
     args = arguments(f, seed)
@@ -50,10 +50,10 @@ def test_blocks_round_trip(f: Function) -> None:
     assert to_text(parse(text)) == text
 
 
-@given(functions())
+@given(functions(custom=True))
 def test_without_locations(f: Function) -> None:
     text = to_text(f, loc=False)
-    assert "@" not in text.replace("func @f(", "").replace('"C:\\\\x', "")
+    assert " @" not in re.sub("func @", "", text)
     assert all(i.loc is None for i in parse_function(text).walk())
     assert to_text(parse_function(text), loc=False) == text
 

@@ -137,7 +137,7 @@ def test_an_error_shows_the_users_line(tmp_path) -> None:
         verify(one(neg(OTHER, loc=Loc(str(source), 1))))
 
 
-@given(functions())
+@given(functions(custom=True))
 def test_drawn_functions_are_valid(f: Function) -> None:
     verify(f)
 
