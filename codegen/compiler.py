@@ -77,11 +77,13 @@ def compiler() -> Compiler:
 
 @cache
 def runtime() -> Any:
-    """The linked runtime of `threads`, its workers started. It stays for the life of the process, because they
-    run in it."""
+    """The linked runtime of `threads`, its workers started. They run in it to the last moment of the process, so
+    that nothing may ever unload it: its references and the linker's are never given back."""
     llvm = compiler()
     code = llvm.object_code(runtime_text(host().triple))
     library = llvm.link(code, PARALLEL, WORKER)
+    for held in (library, llvm.jit):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
     start(library[WORKER])
     return library
 

@@ -1,0 +1,167 @@
+"""Kernels in chunks: the same results whoever runs them, in threads, after a fork, after sleep, at exit."""
+
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+from generate import arguments, assert_same, functions, outcome
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernels import black_scholes, cross_entropy, layer_norm, softmax
+
+import jitgrad.codegen.compiler as compiler
+import jitgrad.ir.fuse.parallel as parallel
+from jitgrad.codegen.compiler import compile_function
+from jitgrad.ir.builder import FunctionBuilder
+from jitgrad.ir.errors import BoundsError, JitgradError
+from jitgrad.ir.fuse import LoopKernel, schedule
+from jitgrad.ir.interpreter import interpret
+from jitgrad.ir.passes import strip
+from jitgrad.ir.types import TensorType, f32, i64
+
+SEED = 5
+
+
+@pytest.fixture
+def chunked(monkeypatch):
+    """Every kernel that can be split is, for three cores."""
+    monkeypatch.setattr(parallel, "WORTH_NS", -1.0)
+    monkeypatch.setattr(compiler, "cores", lambda: 3)
+
+
+def rng():
+    return np.random.default_rng(SEED)
+
+
+def arrays_for(f):
+    out = []
+    for p in f.params:
+        draw = rng().integers(0, 5, p.type.shape) if p.type.dtype is i64 else rng().uniform(0.5, 2, p.type.shape)
+        out.append(np.asarray(draw).astype(p.type.dtype.numpy))
+    return out
+
+
+ROW_PROGRAMS = [softmax(37, 33), layer_norm(37, 33), cross_entropy(37, 33), black_scholes(960), black_scholes(961)]
+
+
+@pytest.mark.parametrize("f", ROW_PROGRAMS, ids=lambda f: f.name)
+def test_chunks_give_what_the_whole_gives(f, chunked):
+    executable = compile_function(f)
+    args = arrays_for(f)
+    first, again = executable(args), executable(args)
+    for a, b, want in zip(first, again, interpret(f, args), strict=True):
+        np.testing.assert_allclose(a, want, rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(a, b, err_msg="the order of sums does not depend on who ran what")
+
+
+@settings(max_examples=40, deadline=None)
+@given(functions(), st.integers(0, 1000))
+def test_random_functions_in_chunks(f, seed):
+    f = strip(f)
+    args = arguments(f, seed)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(parallel, "WORTH_NS", -1.0)
+        m.setattr(compiler, "cores", lambda: 3)
+        executable = compile_function(f)
+    try:
+        got = executable(args)
+    except JitgradError as error:
+        got = type(error)
+    assert_same(got, outcome(f, args))
+
+
+def test_what_is_split_and_what_is_not():
+    def chunks(f, cores=2):
+        return [k.chunks for k in schedule(f, cores=cores).kernels if isinstance(k, LoopKernel)]
+
+    assert chunks(black_scholes(100)) == [1]
+    assert chunks(black_scholes(100_000)) == [4, 1]
+    assert chunks(black_scholes(100_000), cores=1) == [1]
+    assert max(chunks(softmax(2048, 768), cores=4)) == 8
+    assert "in 4 chunks" in str(schedule(softmax(2048, 768), cores=2))
+
+
+def test_an_error_in_a_chunk_is_raised(chunked):
+    b = FunctionBuilder()
+    x, at = b.param(TensorType(f32, (9, 100))), b.param(TensorType(i64, (9,)))
+    executable = compile_function(b.finish("f", [b.exp(b.gather(x, at, axis=0, batch=0))]))
+    good = np.arange(9)
+    for bad in range(9):
+        broken = good.copy()
+        broken[bad] = 9
+        with pytest.raises(BoundsError, match="index 9"):
+            executable([np.zeros((9, 100), np.float32), broken])
+    assert executable([np.zeros((9, 100), np.float32), good])[0].sum() == 900
+
+
+def test_many_threads_call_chunked_code(chunked):
+    f = layer_norm(40, 130)
+    executable = compile_function(f)
+    args = arrays_for(f)
+    wanted = executable(args)
+    failed = []
+
+    def work():
+        for i in range(200):
+            if i % 50 == 0:
+                time.sleep(0.01)  # long enough for the workers to fall asleep
+            if not all(map(np.array_equal, executable(args), wanted)):
+                failed.append(i)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed
+
+
+SCRIPT = """
+    import os, sys
+    import numpy as np
+    sys.path.insert(0, "tests")
+    import jitgrad.codegen.threads as threads
+    threads.cores = lambda: 2
+    import jitgrad.codegen.compiler as compiler
+    compiler.cores = lambda: 2
+    from kernels import softmax
+
+    f = softmax(512, 300)
+    executable = compiler.compile_function(f)
+    assert max(k.chunks for k in executable.schedule.kernels) > 1
+    args = [np.full((512, 300), 1.0, np.float32)] * 2
+    def right():
+        return all(np.allclose(executable(args)[0], 1 / 300) for _ in range(50))
+    assert right()
+"""
+
+
+def run_script(more, cwd):
+    code = textwrap.dedent(SCRIPT) + textwrap.dedent(more)
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there are workers on Linux only")
+def test_a_forked_child_works_alone(request):
+    done = run_script(
+        """
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if right() else 1)
+        _, status = os.waitpid(child, 0)
+        assert status == 0, status
+        assert right()
+        """,
+        request.config.rootpath,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_process_ends_quietly(request):
+    for _ in range(3):
+        done = run_script("", request.config.rootpath)
+        assert (done.returncode, done.stderr) == (0, "")
