@@ -155,6 +155,7 @@ def test_an_error_on_the_way_leaves_gradients_alone():
     assert x.grad.tolist() == [1]
 
 
+@pytest.mark.slow
 def test_deep_graphs_do_not_recurse():
     x = leaf(1.0)
     y = x

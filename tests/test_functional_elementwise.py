@@ -117,6 +117,14 @@ def test_comparisons(name):
     check(function, reference(B, C), B, C)
 
 
+def test_arrays_count_as_tensors():
+    def both_sides(x):
+        return (x + N, N - x, x == N.astype(f32), x * np.float32(2), np.float64(2) * x)
+
+    check(both_sides, (X + N.astype(f32), N.astype(f32) - X, X == N, X * 2, X * 2), X)
+    assert isinstance(np.ones(2) * jitgrad.ones(2), jitgrad.Tensor)
+
+
 def test_comparison_with_none_is_identity():
     x = jitgrad.ones(2)
     assert (x == None) is False  # noqa: E711
@@ -206,6 +214,15 @@ def test_alpha_and_fused_forms():
     check(lambda x, y, z: jitgrad.addcdiv(x, y, z, value=0.5), X + f32(0.5) * Y / P, X, Y, P)
     with pytest.raises(RuntimeError, match="alpha must not be a floating point"):
         jitgrad.add(jitgrad.from_numpy(N), jitgrad.from_numpy(J), alpha=2.5)
+
+
+def test_logaddexp_and_hypot():
+    x = np.array([0, -np.inf, np.inf, np.inf, 1e30, 3, -0.0, 1e-30], np.float32)
+    y = np.array([0, -np.inf, np.inf, -np.inf, 1e30, 4, 5, 1e-30], np.float32)
+    check(jitgrad.logaddexp, np.logaddexp(x, y), x, y)
+    check(jitgrad.hypot, np.hypot(x, y), x, y)
+    for function in (jitgrad.logaddexp, jitgrad.hypot):
+        check_gradient(function, X, Y)
 
 
 def test_lerp_is_exact_at_both_ends():

@@ -144,6 +144,13 @@ def test_scans():
     check_gradient(lambda x: x.cumprod(1), TIES)
 
 
+def test_differences():
+    check(lambda x: x.diff(), np.diff(X), X)
+    check(lambda x: x.diff(2, 0), np.diff(N, 2, 0), N)
+    check(lambda x: x.diff(9), np.diff(X, 9), X)
+    check_gradient(lambda x: x.diff(2), X)
+
+
 def test_order():
     stable = {"kind": "stable"}
     check(lambda x: tuple(x.sort()), (np.sort(TIES), TIES.argsort(1, **stable)), TIES)

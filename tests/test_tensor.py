@@ -130,6 +130,22 @@ def test_the_older_interface():
     assert v.grad.tolist() == [2, 2]
 
 
+def test_the_tutorial_of_that_time():
+    x = jitgrad.Variable(jitgrad.ones(2, 2), requires_grad=True)
+    y = x + 2
+    assert y.creator is not None
+    out = (y * y * 3).mean()
+    assert out.grad_fn.name() == "MeanBackward0"
+    out.backward()
+    assert x.grad.tolist() == [[4.5, 4.5], [4.5, 4.5]]
+    x = jitgrad.Variable(jitgrad.FloatTensor([1, 2, 3]), requires_grad=True)
+    y = x * 2
+    while y.data.norm() < 1000:
+        y = y * 2
+    y.backward(jitgrad.FloatTensor([0.1, 1.0, 0.0001]))
+    np.testing.assert_allclose(x.grad.numpy(), np.array([0.1, 1, 0.0001], np.float32) * 512)
+
+
 # -- conversions
 
 
@@ -183,6 +199,32 @@ def test_between_dtypes():
 def test_a_traced_tensor_has_no_value(ask):
     with pytest.raises(ConcretizationError, match="inside a traced function"):
         recorded(ask, np.array(1.0, np.float32))
+
+
+@pytest.mark.parametrize("function", [
+    lambda x, a: jitgrad.where(x > 1, a, 0.0), lambda x, a: jitgrad.full((2,), a), lambda x, a: jitgrad.tensor(a),
+    lambda x, a: jitgrad.add(x, x, alpha=a), lambda x, a: x.lerp(x * 2, a), lambda x, a: x.clamp(a, 2 * a),
+    lambda x, a: x.masked_fill(x > 1, a), lambda x, a: x * (a * 2) / a**2, lambda x, a: x.long() * a,
+    lambda x, a: jitgrad.addmm(x[0], x, x.t().expand(3, 3), beta=a, alpha=2 * a), lambda x, a: x.clone().fill_(a),
+    lambda x, a: x**a + a**x - x // a, lambda x, a: x.double() * a, lambda x, a: x.new_full((2,), a),
+])
+def test_a_number_that_a_trace_leaves_open(function):
+    x = jitgrad.tensor([[0.5, 1.5, 2.5]])
+    traced = jitgrad.trace(function)
+    for a in (0.7, 1.3):
+        want, got = function(x, a), traced(x, a)
+        assert got.type_ == want.type_
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-6)
+
+
+def test_a_number_does_not_change_in_place():
+    @jitgrad.trace
+    def f(x, a):
+        b = a
+        a *= 2
+        return x * a + b
+
+    assert f(jitgrad.ones(2), 3.0).tolist() == [9, 9]
 
 
 def test_a_traced_tensor_prints_its_type():
