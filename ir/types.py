@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -137,8 +138,12 @@ class TensorType:
 
 def type_of_array(array: np.ndarray) -> TensorType:
     """The type of a numpy array. Raises DTypeError for a dtype jitgrad has not."""
-    dtype = _BY_NUMPY.get(array.dtype)
-    return TensorType(dtype if dtype is not None else dtype_of(array.dtype), array.shape)
+    return _array_type(array.dtype, array.shape)
+
+
+@lru_cache(maxsize=1024)
+def _array_type(dtype: np.dtype, shape: Shape) -> TensorType:
+    return TensorType(dtype_of(dtype), shape)
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:

@@ -66,6 +66,8 @@ def axis_of(dim: int, rank: int) -> int:
 
 def axes_of(dim: Dims, rank: int) -> Shape:
     """The axes `dim` names, sorted; None or an empty sequence means all. Raises AxisError."""
+    if type(dim) is int and rank:
+        return (axis_of(dim, rank),)
     if dim is not None and not isinstance(dim, int):
         dim = tuple(dim) if isinstance(dim, Iterable) else operator.index(dim)
     try:
@@ -118,15 +120,19 @@ def node_name(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            result = function(*args, **kwargs)
-            node = result._node if isinstance(result, Tensor) else None
-            if isinstance(node, OpNode) and not any(isinstance(a, Tensor) and a._node is node for a in args):
-                node.__class__ = node_class(node.op_name, name)
-            return result
+            return named(name, function(*args, **kwargs), args)
 
         return wrapped
 
     return decorate
+
+
+def named(name: str, result: Any, sources: Sequence[Any]) -> Any:
+    """`result`, its node renamed unless it is the node of one of `sources`."""
+    node = result._node if isinstance(result, Tensor) else None
+    if isinstance(node, OpNode) and not any(isinstance(a, Tensor) and a._node is node for a in sources):
+        node.__class__ = node_class(node.op_name, name)
+    return result
 
 
 def category_dtype(dtype: DType | None) -> DType:

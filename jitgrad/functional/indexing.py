@@ -24,7 +24,7 @@ from ..errors import BoundsError, DTypeError, ShapeError
 from ..ir.types import Shape, bool_, contiguous_strides, i64, u8
 from ..state import state
 from ..tensors import Tensor, concrete, make, shape_of
-from .arguments import axis_of, is_number, node_name, want_tensor
+from .arguments import axis_of, is_number, named, node_name, want_tensor
 from .creation import tensor
 from .elementwise import clone, mul, truth
 from .shaping import reshape
@@ -195,9 +195,9 @@ def _parse(x: Tensor, index: Any) -> _Parsed:
         view = apply("slice", x, start=tuple(start), limit=tuple(limit), step=tuple(step))
     if tuple(result) != shape_of(view):
         only_ints = all(isinstance(i, (int, np.integer)) or i == slice(None) for i in items)
-        view = node_name("Select" if only_ints else "Slice")(apply)("reshape", view, shape=tuple(result))
+        view = named("Select" if only_ints else "Slice", apply("reshape", view, shape=tuple(result)), (x,))
     elif view is x and not advanced:
-        view = node_name("Alias")(apply)("reshape", x, shape=shape)
+        view = named("Alias", apply("reshape", x, shape=shape), (x,))
     return _Parsed(view, tuple(advanced))
 
 

@@ -16,7 +16,7 @@ from ..errors import AxisError, DTypeError, JitgradError
 from ..ir.types import DType, Shape, bool_, dtype_of, i64, keep_axes, u8
 from ..state import defaults
 from ..tensors import Tensor, concrete, shape_of
-from .arguments import Dims, axes_of, axis_of, node_name, want_float, want_tensor
+from .arguments import Dims, axes_of, axis_of, named, node_name, want_float, want_tensor
 from .creation import filled
 from .elementwise import abs as absolute
 from .elementwise import add, clone, div, isfinite, log, maximum, minimum, sqrt, sub, truth, where
@@ -254,7 +254,7 @@ def _picked(kind: Any, arg: Any, name: str, input: Tensor, dim: int, keepdim: bo
         return kind(clone(input), filled(0, i64, ()))
     axis = axis_of(dim, input.ndim)
     index = arg(input, axis, True)
-    values = node_name(name)(taken_along)(input, index, axis)
+    values = named(name, taken_along(input, index, axis), (input,))
     return kind(values, index) if keepdim else kind(squeeze(values, axis), squeeze(index, axis))
 
 
@@ -264,7 +264,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         return maximum(input, dim)
     x = want_tensor("max", input)
     if dim is None:
-        return node_name("Max")(_reduced)("max", x, _extremum_axes("max", x, None), False)
+        return named("Max", _reduced("max", x, _extremum_axes("max", x, None), False), (x,))
     return _picked(_MAX, argmax, "Max", x, dim, keepdim)
 
 
@@ -274,7 +274,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         return minimum(input, dim)
     x = want_tensor("min", input)
     if dim is None:
-        return node_name("Min")(_reduced)("min", x, _extremum_axes("min", x, None), False)
+        return named("Min", _reduced("min", x, _extremum_axes("min", x, None), False), (x,))
     return _picked(_MIN, argmin, "Min", x, dim, keepdim)
 
 
