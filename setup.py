@@ -14,4 +14,5 @@ setup(
     # A set, because a walk of jitgrad/ also finds jitgrad.ir where the links are links.
     packages=sorted({*FOLDERS} | {f"{p}.{sub}" for p, top in FOLDERS.items() for sub in find_packages(top)}),
     package_data={"jitgrad": ["py.typed"]},
+    include_package_data=False,  # what MANIFEST.in names is for the sdist
 )
