@@ -66,6 +66,16 @@ def test_constructor_errors(wrong, error, words):
         wrong()
 
 
+def test_data_in_another_dtype():
+    assert jitgrad.tensor([1.9, -1.9], dtype=jitgrad.int64).tolist() == [1, -1]
+    assert jitgrad.tensor([np.nan, 1e30], dtype=jitgrad.int32).tolist() == [0, 2**31 - 1]
+    assert jitgrad.tensor([0, 2], dtype=jitgrad.bool).tolist() == [False, True]
+    assert jitgrad.tensor([255], dtype=jitgrad.uint8).tolist() == [255]
+    assert jitgrad.tensor(2**70, dtype=jitgrad.float64).item() == 2.0**70
+    assert jitgrad.tensor(np.arange(3, dtype=">i4")).dtype is jitgrad.int32  # another byte order
+    assert jitgrad.tensor(np.arange(300), dtype=jitgrad.uint8)[-1].item() == 43  # an array converts as NumPy's
+
+
 def test_filled_and_counting():
     f32 = np.float32
     check(lambda: jitgrad.zeros(2, 3), np.zeros((2, 3), f32))

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..dispatch import apply, blame, cast, expand_to, lift
 from ..errors import DTypeError
+from ..ir.ops import TABLE
 from ..ir.types import DType, Shape, bool_, dtype_of, f64, i64
 from ..state import defaults, state
 from ..tensors import Tensor, concrete, make
@@ -52,34 +53,31 @@ def _first(data: Any) -> Any:
 
 
 def _array(data: Any, dtype: DType | None) -> np.ndarray:
-    """A new array of `data`, with torch's dtype for Python numbers where none is given."""
+    """A new array of `data`, in `dtype` or with torch's dtypes for Python numbers."""
     plain = _plain(data)
-    typed = isinstance(_first(plain), (np.ndarray, np.generic))
+    first = _first(plain)
+    typed = isinstance(first, (np.ndarray, np.generic))
     try:
-        array = np.array(plain, None if dtype is None or typed else dtype.numpy)
-        if dtype is not None and array.dtype != dtype.numpy:
-            array = array.astype(dtype.numpy)
-    except OverflowError:
-        raise RuntimeError(f"value cannot be converted to type {dtype} without overflow") from None
+        array = np.array(plain, dtype.numpy if dtype is not None and dtype.is_floating_point and not typed else None)
     except ValueError as error:
         raise ValueError(f"tensor(): data is not a regular nested sequence of numbers: {error}") from None
-    if array.dtype == object or array.dtype.kind in "SU":
-        first = _first(plain)
-        if isinstance(first, int):
-            raise ValueError("Overflow when unpacking long: an integer does not fit int64")
-        if isinstance(first, str):
-            raise TypeError("tensor(): invalid data type 'str'")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if isinstance(first, str):
+        raise TypeError("tensor(): invalid data type 'str'")
+    if not typed and (array.dtype == object or array.dtype == np.uint64) and isinstance(first, int):
+        raise ValueError("Overflow when unpacking long: an integer does not fit int64")
+    if array.dtype == object:
         raise RuntimeError(f"tensor(): could not infer dtype of {type(first).__name__}")
-    if dtype is None and not typed:
-        if array.dtype.kind == "f":
-            array = array.astype(defaults.dtype.numpy)
-        elif array.dtype.kind in "iu":
-            if array.dtype.kind == "u":
-                raise ValueError("Overflow when unpacking long: an integer does not fit int64")
-            array = array.astype(np.int64)
-    if dtype_of(array.dtype).numpy != array.dtype:  # another byte order
-        array = array.astype(dtype_of(array.dtype).numpy)
-    return array
+    natural = defaults.dtype if array.dtype.kind == "f" else i64 if array.dtype.kind in "iu" else None
+    if dtype is None:
+        return array.astype((dtype_of(array.dtype) if typed or natural is None else natural).numpy, copy=False)
+    if dtype.is_integer and not typed and array.dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype.numpy)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise RuntimeError(f"value cannot be converted to type {dtype} without overflow")
+    dtype_of(array.dtype)  # raises for a dtype there is none of
+    return array if array.dtype == dtype.numpy else TABLE["cast"].evaluate((array,), {"dtype": dtype})[0]
 
 
 def _constant(array: np.ndarray) -> Tensor:
