@@ -336,25 +336,35 @@ def _summed(x: Tensor, term: str, keep: set[str]) -> tuple[Tensor, str]:
 def _contracted(
     x: Tensor, a: str, y: Tensor, b: str, needed: set[str], sizes: dict[str, int]
 ) -> tuple[Tensor, str]:
-    """The product of two operands, summed over shared letters that nobody needs later: one batched matmul."""
+    """The product of two operands, summed over shared letters that nobody needs later.
+
+    One batched matmul; where that would be of rows with columns of one element, a product and a sum.
+    """
     shared = [c for c in a if c in b]
     batch = [c for c in shared if c in needed]
     inner = [c for c in shared if c not in needed]
     rows, columns = [c for c in a if c not in b], [c for c in b if c not in a]
+    result = (*batch, *rows, *columns)
+    # A size of 1 that stands for a larger one is repeated; free letters keep what they have.
+    size = {c: x.shape[a.index(c)] for c in rows} | {c: y.shape[b.index(c)] for c in columns}
+    size |= {c: sizes[c] for c in shared}
 
-    def size(letters: Sequence[str], t: Tensor, term: str) -> tuple[int, ...]:
-        # A size of 1 that stands for a larger one is repeated; free letters keep what they have.
-        return tuple(sizes[c] if c in shared else t.shape[term.index(c)] for c in letters)
+    def lengths(letters: Sequence[str]) -> tuple[int, ...]:
+        return tuple(size[c] for c in letters)
 
-    def arranged(t: Tensor, term: str, order: Sequence[str], groups: tuple[int, int, int]) -> Tensor:
-        moved = apply("permute", t, perm=tuple(term.index(c) for c in order))
-        full = size(order, t, term)
-        moved = expand_to(moved, full)
-        i, j = groups[0], groups[0] + groups[1]
-        return apply("reshape", moved, shape=(math.prod(full[:i]), math.prod(full[i:j]), math.prod(full[j:])))
+    def spread(t: Tensor, term: str, order: Sequence[str]) -> Tensor:
+        own = [c for c in order if c in term]
+        moved = apply("permute", t, perm=tuple(term.index(c) for c in own))
+        return apply("broadcast", moved, shape=lengths(order), dims=tuple(order.index(c) for c in own))
 
-    left = arranged(x, a, (*batch, *rows, *inner), (len(batch), len(rows), len(inner)))
-    right = arranged(y, b, (*batch, *inner, *columns), (len(batch), len(inner), len(columns)))
-    product = apply("matmul", left, right)
-    shape = (*size(batch, x, a), *size(rows, x, a), *size(columns, y, b))
-    return apply("reshape", product, shape=shape), "".join((*batch, *rows, *columns))
+    if not inner or not (rows or columns):
+        order = (*result, *inner)
+        product = apply("mul", spread(x, a, order), spread(y, b, order))
+        return _summed(product, "".join(order), set(result))
+
+    def matrices(t: Tensor, term: str, *groups: Sequence[str]) -> Tensor:
+        arranged = spread(t, term, [c for group in groups for c in group])
+        return apply("reshape", arranged, shape=tuple(math.prod(lengths(group)) for group in groups))
+
+    product = apply("matmul", matrices(x, a, batch, rows, inner), matrices(y, b, batch, inner, columns))
+    return apply("reshape", product, shape=lengths(result)), "".join(result)
