@@ -299,6 +299,7 @@ from .functional.shaping import (
     unflatten,
     unsqueeze,
 )
+from .functional.special import erfc
 from .ir.types import DType as dtype
 from .ir.types import bool_ as bool
 from .ir.types import f32 as float32

@@ -68,6 +68,17 @@ def test_special_functions():
         jitgrad.polygamma(-1, jitgrad.ones(2))
 
 
+def test_erfc_keeps_its_digits():
+    x = np.concatenate((np.linspace(-7, 26, 400), [0.46875, 4.0, -4.0, 1e-30, -0.0, 27.5]))
+    want = np.array([math.erfc(v) for v in x])
+    for got in (eager(jitgrad.erfc, x)[0], recorded(jitgrad.erfc, x)[0]):
+        np.testing.assert_allclose(got, want, rtol=4e-15, atol=1e-300)
+    check(jitgrad.erfc, np.array([0, 2, np.nan], f32), np.array([np.inf, -np.inf, np.nan], f32))
+    check_gradient(jitgrad.erfc, np.array([-2.0, 0.3, 1.5, 3.0]))
+    x = jitgrad.tensor([0.3, 2.0], dtype=jitgrad.float64, requires_grad=True)
+    assert jitgrad.autograd.gradgradcheck(jitgrad.erfc, (x,))
+
+
 BINARY = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": np.power, "atan2": np.arctan2,
     "fmod": np.fmod, "remainder": np.remainder, "maximum": np.maximum, "minimum": np.minimum,

@@ -6,7 +6,7 @@
     reductions     sums, extrema, softmax  ordering      scans, sorting, quantiles
     indexing       x[...], gather, scatter linalg        matmul, einsum
     random         draws                   conversion    dtypes, Python values, NumPy
-    defaults       the default dtype, limits of dtypes
+    special        erfc                    defaults      the default dtype, limits of dtypes
     methods        which of them are methods of `Tensor`
 
 Importing this package attaches the methods to `Tensor`.

@@ -17,7 +17,7 @@ from .. import inplace
 from ..autograd import hooks
 from ..dispatch import OPERAND
 from ..tensors import Tensor
-from . import arranging, conversion, creation, elementwise, indexing, linalg, ordering, reductions, shaping
+from . import arranging, conversion, creation, elementwise, indexing, linalg, ordering, reductions, shaping, special
 
 _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
     (creation, "new_empty new_full new_ones new_tensor new_zeros"),
@@ -50,6 +50,7 @@ _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
     (linalg, """
         addbmm addmm addmv baddbmm bmm dot ger inner matmul mm mv outer trace vdot
     """),
+    (special, "erfc"),
     (conversion, "cpu detach is_complex is_floating_point is_signed item numpy to tolist type_as"),
 )
 
