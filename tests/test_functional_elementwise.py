@@ -28,7 +28,8 @@ UNARY = {  # name: (numpy's function, where it is smooth)
     "sinh": (np.sinh, X), "cosh": (np.cosh, X), "tanh": (np.tanh, X), "asinh": (np.arcsinh, X),
     "acosh": (np.arccosh, P + 1), "atanh": (np.arctanh, U), "floor": (np.floor, X), "ceil": (np.ceil, X),
     "trunc": (np.trunc, X), "round": (np.rint, X), "neg": (np.negative, X), "abs": (np.abs, X), "sign": (np.sign, X),
-    "square": (np.square, X), "reciprocal": (np.reciprocal, P), "sigmoid": (lambda x: np.divide(1, 1 + np.exp(-x), dtype=x.dtype), X),
+    "square": (np.square, X), "reciprocal": (np.reciprocal, P),
+    "sigmoid": (lambda x: np.divide(1, 1 + np.exp(-x), dtype=x.dtype), X),
     "rsqrt": (lambda x: np.divide(1, np.sqrt(x), dtype=x.dtype), P), "frac": (lambda x: x - np.trunc(x), X),
     "relu": (lambda x: np.where(x > 0, x, np.where(np.isnan(x), x, 0)).astype(x.dtype), X),
 }
