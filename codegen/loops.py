@@ -11,7 +11,7 @@ masked: in the loop where the body is long, in a copy of the body after the loop
 
 Trapping lanes set a flag on a branch that is not taken, and go on with a value that cannot fault.
 
-Imports: `ir.fuse`, `ir.types`, `control`, `emit`, `memory`, `reductions`, `text`.
+Imports: `ir.fuse`, `ir.types`, `control`, `emit`, `fork`, `memory`, `reductions`, `text`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..ir.types import bool_, i32, i64
 from .abi import Traps
 from .control import clamp, element, fill, linear, loop, power_of_two_below
 from .emit import LOWER
+from .fork import RANGE, emit_chunk_entry
 from .memory import Memory
 from .philox import philox_elements, philox_run
 from .reductions import BLOCK, Accumulator, combine, identity_of, positions
@@ -61,26 +62,7 @@ def emit_loops(code: Code, name: str, kernel: LoopKernel, target: Target, traps:
     """Write the function `name`, which runs `kernel` (or one chunk of it)."""
     _Emitter(code, kernel, target, traps).function(name)
     if kernel.chunks > 1:
-        _emit_chunk(code, name, kernel)
-
-
-def _emit_chunk(code: Code, name: str, kernel: LoopKernel) -> None:
-    """Write `void @name.chunk(ptr %context, i64 %chunk)`, as threads call it: the context holds the pointers that
-    the kernel takes."""
-    with code.function(f"internal void @{name}.chunk(ptr %context, i64 %chunk)"):
-        args = []
-        for i in range(len(kernel.buffers()) + 1):
-            place = element(code, "%context", i64, str(i))
-            pointer = code.fresh("p")
-            code.line(f"{pointer} = load ptr, ptr {place}")
-            args.append(f"ptr {pointer}")
-        scaled = [linear(code, kernel.outer[0] * k, [("%chunk", kernel.outer[0])]) for k in (0, 1)]
-        for start in scaled:
-            bound = code.fresh("i")
-            code.line(f"{bound} = udiv i64 {start}, {kernel.chunks}")
-            args.append(f"i64 {bound}")
-        code.line(f"call void @{name}({', '.join([*args, 'i64 %chunk'])})")
-        code.line("ret void")
+        emit_chunk_entry(code, name, len(kernel.buffers()) + 1, kernel.outer[0], kernel.chunks)
 
 
 class _Emitter:
@@ -103,7 +85,7 @@ class _Emitter:
         ]
         params.append("ptr %traps")
         if self.kernel.chunks > 1:
-            params += ["i64 %lo", "i64 %hi", "i64 %chunk"]
+            params += RANGE
         with self.code.function(f"internal void @{name}({', '.join(params)})"):
             self.own_parts()
             self.fill_accumulated()

@@ -3,7 +3,7 @@
 A transposed operand is a flag and a leading dimension, never a copy; a batch is a loop. The library is that of
 the package scipy-openblas32 (32-bit integers, C interface, names with the prefix `scipy_`).
 
-Imports: `ir.fuse`, `abi`, `control`, `target`, `text`. The package is loaded by `blas()`.
+Imports: `ir.fuse`, `abi`, `control`, `fork`, `target`, `text`. The package is loaded by `blas()`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 from ..ir.fuse import CallKernel, Operand
 from ..ir.types import f32
 from .abi import Frame
-from .control import element, linear, nest
+from .control import element, linear, loop, nest
+from .fork import RANGE, emit_chunk_entry, emit_fork
 from .target import Target
-from .text import REGISTER_TYPE, Code, literal
+from .text import REGISTER_TYPE, Code, Vec, literal
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # CBLAS_ORDER, CBLAS_TRANSPOSE
 _INT32_MAX = 2**31 - 1
@@ -29,7 +30,8 @@ def blas() -> ctypes.CDLL:
     """The BLAS library, which works with the calling thread alone.
 
     Its own threads spin for each other: beside any other load on the cores a product was measured to take a
-    hundred times longer. It reads their number from the environment, once, when it is loaded.
+    hundred times longer. Large products are shared out by our own pool instead. Where the environment names no
+    number of threads, the library is loaded such that it makes none.
     """
     ours = "OPENBLAS_NUM_THREADS" not in os.environ
     if ours:
@@ -38,10 +40,12 @@ def blas() -> ctypes.CDLL:
         import scipy_openblas32  # this loads it
 
         folder = Path(scipy_openblas32.get_lib_dir())
-        return ctypes.CDLL(str(folder / scipy_openblas32.get_library(fullname=True)))
+        library = ctypes.CDLL(str(folder / scipy_openblas32.get_library(fullname=True)))
     finally:
         if ours:
             del os.environ["OPENBLAS_NUM_THREADS"]
+    library.scipy_openblas_set_num_threads(1)
+    return library
 
 
 def address_of(function: str) -> int:
@@ -61,32 +65,78 @@ def _layout(operand: Operand) -> tuple[int, int]:
 
 
 def emit_matmul(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
-    """Write the product into the program under construction."""
-    x, y = kernel.args
-    (out,) = kernel.outs
-    batch, m, k, n = x.shape[:-2], x.shape[-2], x.shape[-1], y.shape[-1]
-    (flag_x, lead_x), (flag_y, lead_y) = _layout(x), _layout(y)
-    if max(m, k, n, lead_x, lead_y) > _INT32_MAX:
-        raise ValueError(f"matmul: {x.type} @ {y.type} is too large for a BLAS with 32-bit sizes")
-    scalar = REGISTER_TYPE[out.dtype.code]
-    name = f"scipy_cblas_{'s' if out.dtype is f32 else 'd'}gemm"
-    function = frame.function(name)
-    pointers = [frame.pointer(b) for b in (x.buffer, y.buffer, out)]
-    steps = list(zip(x.strides, y.strides, _batch_steps(batch, m * n), strict=False))
-    alpha, beta = literal(1, out.dtype), literal(0, out.dtype)
+    """Write the product into the program under construction; in chunks, if the scheduler made some."""
+    product = _Product(code, kernel)
+    name = code.new_label("matmul")
+    product.function(name)
+    operands = [frame.pointer(b) for b in (*(a.buffer for a in kernel.args), *kernel.outs)]
+    pointers = [frame.function(product.routine), *operands]
+    if kernel.chunks == 1:
+        args = ", ".join(f"ptr {p}" for p in pointers)
+        code.line(f"call void @{name}({args}, i64 0, i64 {product.range}, i64 0)")
+    else:
+        emit_chunk_entry(code, name, len(pointers), product.range, kernel.chunks)
+        emit_fork(code, frame, name, pointers, kernel.chunks)
 
-    def call(indices: list[str]) -> None:
-        at = []
-        for pointer, offset, which in zip(pointers, (x.offset, y.offset, 0), range(3), strict=True):
-            terms = [(i, step[which]) for i, step in zip(indices, steps, strict=True)]
-            at.append(element(code, pointer, out.dtype, linear(code, offset, terms)))
-        code.line(
-            f"call void {function}(i32 {_ROW_MAJOR}, i32 {flag_x}, i32 {flag_y}, i32 {m}, i32 {n}, i32 {k}, "
-            f"{scalar} {alpha}, ptr {at[0]}, i32 {lead_x}, ptr {at[1]}, i32 {lead_y}, "
-            f"{scalar} {beta}, ptr {at[2]}, i32 {n})"
+
+class _Product:
+    """The function `void @name(ptr %gemm, ptr %x, ptr %y, ptr %out, i64 %lo, i64 %hi, i64 %chunk)`: the product for a
+    range of the batch (its slowest axis), of the rows or of the columns of the result, whichever `axis` says."""
+
+    def __init__(self, code: Code, kernel: CallKernel) -> None:
+        self.code = code
+        self.x, self.y = kernel.args
+        self.dtype = kernel.outs[0].dtype
+        self.batch, (self.m, self.k), self.n = self.x.shape[:-2], self.x.shape[-2:], self.y.shape[-1]
+        self.layouts = _layout(self.x), _layout(self.y)
+        self.routine = f"scipy_cblas_{'s' if self.dtype is f32 else 'd'}gemm"
+        self.axis = kernel.attrs["axis"]
+        self.range = {"batch": self.x.shape[0], "rows": self.m, "columns": self.n}[self.axis]
+        if max(self.m, self.k, self.n, *(lead for _, lead in self.layouts)) > _INT32_MAX:
+            raise ValueError(f"matmul: {self.x.type} @ {self.y.type} is too large for a BLAS with 32-bit sizes")
+
+    def function(self, name: str) -> None:
+        code = self.code
+        with code.function(f"internal void @{name}(ptr %gemm, ptr %x, ptr %y, ptr %out, {', '.join(RANGE)})"):
+            if self.axis == "batch":
+                def body(i: str, _: list[Vec]) -> list[Vec]:
+                    nest(code, self.batch[1:], lambda rest: self.call([i, *rest], "0", str(self.m), "0", str(self.n)))
+                    return []
+
+                loop(code, "%lo", "%hi", 1, [], body)
+            elif self.axis == "columns":
+                nest(code, self.batch, lambda at: self.call(at, "0", str(self.m), "%lo", self.length()))
+            else:
+                nest(code, self.batch, lambda at: self.call(at, "%lo", self.length(), "0", str(self.n)))
+            code.line("ret void")
+
+    def length(self) -> str:
+        count = self.code.fresh("i")
+        self.code.line(f"{count} = sub i64 %hi, %lo")
+        return count
+
+    def call(self, indices: list[str], row: str, rows: str, column: str, columns: str) -> None:
+        """The block of the result from (row, column) on, of so many rows and columns."""
+        code, scalar = self.code, REGISTER_TYPE[self.dtype.code]
+        corners = (
+            ("%x", self.x.offset, self.x.strides[:-2], [(row, self.x.strides[-2])]),
+            ("%y", self.y.offset, self.y.strides[:-2], [(column, self.y.strides[-1])]),
+            ("%out", 0, _batch_steps(self.batch, self.m * self.n), [(row, self.n), (column, 1)]),
         )
-
-    nest(code, batch, call)
+        at = []
+        for pointer, offset, steps, moved in corners:
+            terms = [*zip(indices, steps, strict=True), *moved]
+            at.append(element(code, pointer, self.dtype, linear(code, offset, [t for t in terms if t[0] != "0"])))
+        sizes = []
+        for size in (rows, columns):
+            sizes.append(code.fresh("n"))
+            code.line(f"{sizes[-1]} = trunc i64 {size} to i32")
+        (flag_x, lead_x), (flag_y, lead_y) = self.layouts
+        code.line(
+            f"call void %gemm(i32 {_ROW_MAJOR}, i32 {flag_x}, i32 {flag_y}, i32 {sizes[0]}, i32 {sizes[1]}, "
+            f"i32 {self.k}, {scalar} {literal(1, self.dtype)}, ptr {at[0]}, i32 {lead_x}, ptr {at[1]}, i32 {lead_y}, "
+            f"{scalar} {literal(0, self.dtype)}, ptr {at[2]}, i32 {self.n})"
+        )
 
 
 def _batch_steps(batch: tuple[int, ...], matrix: int) -> list[int]:

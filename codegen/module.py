@@ -1,7 +1,7 @@
 """A schedule as one LLVM module: a function for each kernel, `@program`, which runs them in
 order, and `@call`, its entry for array objects.
 
-Imports: `ir.fuse`, `abi`, `loops`, `calls`, `target`, `text`, `threads`.
+Imports: `ir.fuse`, `abi`, `loops`, `calls`, `fork`, `target`, `text`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..ir.fuse import LoopKernel, Schedule
-from ..ir.types import i64
 from .abi import PARAMETERS, PROGRAM, Frame, Traps, emit_call_entry
 from .calls import emit_call
-from .control import element
+from .fork import emit_fork
 from .loops import emit_loops
 from .target import Target
 from .text import Code
-from .threads import PARALLEL, POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +52,4 @@ def _run(code: Code, frame: Frame, name: str, kernel: LoopKernel) -> None:
     if kernel.chunks == 1:
         code.line(f"call void @{name}({', '.join(f'ptr {p}' for p in pointers)})")
         return
-    context = code.fresh("p")
-    code.line(f"{context} = alloca [{len(pointers)} x ptr]")
-    for i, pointer in enumerate(pointers):
-        place = element(code, context, i64, str(i))
-        code.line(f"store ptr {pointer}, ptr {place}")
-    run, pool = frame.function(PARALLEL), frame.function(POOL)
-    code.line(f"call void {run}(ptr {pool}, ptr @{name}.chunk, ptr {context}, i64 {kernel.chunks})")
+    emit_fork(code, frame, name, pointers, kernel.chunks)

@@ -142,7 +142,8 @@ class Operand:
 
 @dataclass(eq=False, slots=True)
 class CallKernel:
-    """`outs = op(args)`; outs are whole buffers in row-major order. `scratch` is working memory."""
+    """`outs = op(args)`; outs are whole buffers in row-major order. `scratch` is working memory. A matmul may be
+    done in `chunks` of the axis of its result that attrs["axis"] names: 'batch', 'rows' or 'columns'."""
 
     op: str
     args: list[Operand]
@@ -150,6 +151,7 @@ class CallKernel:
     attrs: Attrs
     loc: Loc | None = None
     scratch: list[Buffer] = field(default_factory=list)
+    chunks: int = 1
 
     def reads(self) -> list[Buffer]:
         return list(dict.fromkeys(a.buffer for a in self.args))
@@ -248,9 +250,10 @@ def _loops(kernel: LoopKernel) -> list[str]:
 def _call(kernel: CallKernel) -> list[str]:
     shown = {k: v for k, v in kernel.attrs.items() if not isinstance(v, np.ndarray)}
     args = [f"{a.buffer.name}[{a.offset}] {a.type} strides {list(a.strides)}" for a in kernel.args]
+    many = f" in {kernel.chunks} chunks" if kernel.chunks > 1 else ""
     return [
         f"  {', '.join(b.name for b in kernel.outs)} = {kernel.op} {'; '.join(args)}"
-        + (f" {shown}" if shown else "")
+        + (f" {shown}" if shown else "") + many
     ]
 
 

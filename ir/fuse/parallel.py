@@ -10,17 +10,25 @@ Imports: `items` (costs), `kernel`.
 
 from __future__ import annotations
 
+import math
+
 from ..types import f32, f64
 from .items import cost
-from .kernel import ELEMENT, ROW, Access, Buffer, Kernel, LoopKernel, Node, Phase, Store
+from .kernel import ELEMENT, ROW, Access, Buffer, CallKernel, Kernel, LoopKernel, Node, Phase, Store
 
 WORTH_NS = 20_000.0  # serial work below this is not split
 _NS_COST, _NS_BYTE = 0.01, 0.01  # an addition and a byte, by vectors: measured on 16 lanes
+_NS_FLOP = 0.008  # of a matmul
+BLOCK = 64  # rows or columns of a matmul: fewer are slower
 
 
 def split(kernel: Kernel, cores: int) -> list[Kernel]:
     """The kernels that do the work of `kernel` on up to `cores` cores: itself, where that is best."""
-    if cores == 1 or not isinstance(kernel, LoopKernel) or _nanoseconds(kernel) < WORTH_NS:
+    if isinstance(kernel, CallKernel):
+        if kernel.op == "matmul":
+            _split_product(kernel, cores)
+        return [kernel]
+    if cores == 1 or _nanoseconds(kernel) < WORTH_NS:
         return [kernel]
     if not kernel.outer and not _cut_into_rows(kernel, cores):
         return [kernel]
@@ -48,6 +56,21 @@ def _nanoseconds(kernel: LoopKernel) -> float:
     for n in kernel.outer + kernel.inner:
         spent *= n
     return spent
+
+
+def _split_product(kernel: CallKernel, cores: int) -> None:
+    """Name the axis of the result along which a matmul is split: the batch where it is long, else the longer one of
+    the matrix, in blocks that BLAS still does at full speed."""
+    x, y = kernel.args
+    m, k, n = x.shape[-2], x.shape[-1], y.shape[-1]
+    work = 2.0 * math.prod(x.shape[:-2]) * m * k * n
+    ways = [("rows", m), ("columns", n)]
+    if len(x.shape) > 2:
+        ways.append(("batch", x.shape[0] * BLOCK))
+    axis, length = max(ways, key=lambda way: way[1])
+    kernel.attrs = {**kernel.attrs, "axis": axis}
+    if cores > 1 and work * _NS_FLOP >= WORTH_NS:
+        kernel.chunks = max(min(2 * cores, length // BLOCK), 1)
 
 
 def _cut_into_rows(kernel: LoopKernel, cores: int) -> bool:
