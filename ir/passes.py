@@ -7,7 +7,7 @@ does not, for it removes what steers differentiation.
 
 With VERIFY_EACH (or the argument of `run_pipeline`) the result of every pass is verified; tests set it.
 
-Imports: `core`, `ops`, `gathers`, `rewrite`, `rules`, `verify`.
+Imports: `core`, `ops`, `gathers`, `pads`, `rewrite`, `rules`, `verify`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .core import Block, Function, Instr, Value
 from .errors import VerifyError
 from .gathers import Key, definitions, one_hot, sink_gathers, trap_key
 from .ops import TABLE
+from .pads import join_pads
 from .rewrite import RuleTable, rewrite, with_blocks, with_instrs
 from .rules import FOLD, RULES
 from .verify import verify
@@ -99,14 +100,14 @@ def _stripped(block: Block) -> Block:
 
 
 # simplify first, for the passes behind it ask for canonical forms: it folds, shares and rewrites at once,
-# so that one run reaches the fixed point of all three. dce before sink_gathers, which asks who reads a
-# value and must not count dead readers; one_hot after it, since a gather that sank still checks the index
-# for the scatter. dce last, for what these two left unread.
-PIPELINE: tuple[Pass, ...] = (simplify, dce, sink_gathers, one_hot, dce)
+# so that one run reaches the fixed point of all three. dce before sink_gathers and join_pads, which ask who
+# reads a value and must not count dead readers; one_hot after sink_gathers, since a gather that sank still
+# checks the index for the scatter. dce last, for what these three left unread.
+PIPELINE: tuple[Pass, ...] = (simplify, dce, join_pads, sink_gathers, one_hot, dce)
 
 # By name, for the command line and the tests.
 PASSES: dict[str, Pass] = {
-    p.__name__: p for p in (cse, fold, simplify, dce, sink_gathers, one_hot, strip)
+    p.__name__: p for p in (cse, fold, simplify, dce, join_pads, sink_gathers, one_hot, strip)
 }
 
 

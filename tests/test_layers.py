@@ -36,7 +36,7 @@ LAYERS = (
     {"patterns"},
     {"view_rules"},
     {"rules"},
-    {"gathers"},
+    {"gathers", "pads"},
     {"passes", "differentiate", "residuals", "fuse"},
 )
 
