@@ -224,6 +224,26 @@ class _Drawer:
         low, high, interior = (tuple(self.r.choice((0, 0, 1)) for _ in x.type.shape) for _ in range(3))
         self.keep(self.b.pad(x, fill, low=low, high=high, interior=interior))
 
+    def pieces(self) -> None:
+        """The sum of some slices of x, each in its place among zeros: what a gradient of slices is."""
+        x = self.small(self.of_kind("float", "int", "uint", rank=1))
+        axis = self.r.randrange(x.type.rank)
+        size = x.type.shape[axis]
+        zero = self.b.zeros(x.type.with_shape(()))
+        total = self.like(x) if self.r.random() < 0.3 else None
+        total = self.small(total) if total is not None else None
+        for _ in range(self.r.randint(2, 4)):
+            lo = self.r.randint(0, size)
+            hi = self.r.randint(lo, size)
+            start, limit = ([lo if i == axis else 0 for i in range(x.type.rank)],
+                            [hi if i == axis else n for i, n in enumerate(x.type.shape)])
+            piece = self.b.slice(x, start=tuple(start), limit=tuple(limit), step=(1,) * x.type.rank)
+            high = tuple(n - k for n, k in zip(x.type.shape, limit, strict=True))
+            padded = self.b.pad(piece, zero, low=tuple(start), high=high, interior=(0,) * x.type.rank)
+            total = padded if total is None else self.b.add(total, padded)
+        assert total is not None
+        self.keep(self.plus_zero(total))
+
     def concat(self) -> None:
         x = self.any(lambda v: v.type.rank > 0 and v.type.size <= LARGEST // 4)
         parts = [x] + [self.like(x) for _ in range(self.r.randint(0, 2))]
@@ -308,7 +328,7 @@ class _Drawer:
 
     MAKERS = (
         (unary, 4), (binary, 6), (divide, 2), (compare, 2), (logic, 2), (select, 2), (fma, 1), (cast, 2),
-        (make, 2), (view, 7), (pad, 1), (concat, 2), (reduce, 4), (search, 1), (cumsum, 1), (matmul, 1),
+        (make, 2), (view, 7), (pad, 1), (pieces, 1), (concat, 2), (reduce, 4), (search, 1), (cumsum, 1), (matmul, 1),
         (index, 3), (barrier, 1), (philox, 1),
     )
 
