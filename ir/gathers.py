@@ -9,8 +9,9 @@ instructions; for else it would have to be written to memory whole.
 which fuses with what is around it. A scatter checks its index, a comparison does not: so only where another
 instruction of the block checks the same index against the same size.
 
-Invariants: values stay the same bit for bit. An index out of range stays an error: a gather sinks only if
-one of the same index and size remains, on an operand.
+Invariants: values stay the same bit for bit. What is computed for fewer elements keeps its location.
+An index out of range stays an error: a gather sinks only if one of the same index and size remains, on an
+operand.
 
 Imports: `patterns`, `rewrite`, `rules`, `core`, `ops`, `types`.
 """
@@ -117,10 +118,10 @@ def sink_gathers(f: Function) -> Function:
         region = _expression(b, at.args[0], readers, RECOMPUTE if read * FEW <= held else 0)
         if not region:
             return _through_broadcast(b, at, at.args[0]) if _reads_axis(b, at, at.args[0]) else None
-        leaves = {a for instr in region.values() for a in instr.args if a not in region}
+        leaves = dict.fromkeys(a for instr in region.values() for a in instr.args if a not in region)
         if not any(_reads_axis(b, at, leaf) for leaf in leaves):
             return None
-        sunk = {leaf: _gathered(b, at, leaf) for leaf in sorted(leaves, key=lambda v: position.get(v, -1))}
+        sunk = {leaf: _gathered(b, at, leaf) for leaf in leaves}
         for value in sorted(region, key=position.__getitem__):
             instr = region[value]
             b.loc = instr.loc
