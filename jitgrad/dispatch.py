@@ -81,7 +81,7 @@ def _run(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[T
     results = op.evaluate(arrays, attrs)
     if "view" in op.traits:
         return (_view(op, tensors[0], attrs, results[0]),)
-    return tuple([make(r) for r in results])
+    return tuple([make(r if r.flags.c_contiguous else r.copy()) for r in results])
 
 
 def _view(op: OpDef, source: Tensor, attrs: dict[str, Any], array: np.ndarray) -> Tensor:

@@ -3,7 +3,7 @@
 `user_location` finds the innermost frame that is not jitgrad's own; errors and recorded instructions are
 blamed on it. Columns come from `co_positions`, cached by code object.
 
-Imports: `ir.errors`, `ir.core`.
+Imports: `state`, `ir.errors`, `ir.core`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from types import CodeType, FrameType
+from typing import Any
 
 from .ir.core import Loc
 from .ir.errors import (
@@ -26,6 +27,7 @@ from .ir.errors import (
     VerifyError,
     excerpt,
 )
+from .state import state
 
 __all__ = [
     "AxisError",
@@ -48,14 +50,17 @@ __all__ = [
 
 
 class TraceError(JitgradError, RuntimeError):
-    """Something in a traced function that cannot be compiled and kept right."""
+    """Something in a traced function that cannot be compiled and kept right. A recording in which one was
+    raised fails with it, even if the function itself caught it: run eagerly, there would have been none."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if state.recording is not None and state.recording.failure is None:
+            state.recording.failure = self
 
 
 class ConcretizationError(TraceError):
-    """Python asked a tensor of a recording for its value; `floats` are the argument leaves it depends on
-    where it is a number computed from float arguments alone."""
-
-    floats: tuple[int, ...] = ()
+    """Python asked a tensor of a recording for its value."""
 
 
 class LeakedTensorError(TraceError):

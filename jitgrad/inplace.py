@@ -60,6 +60,8 @@ _CTYPE = {
 def store(t: Tensor, result: Tensor) -> Tensor:
     """`write` of a result of exactly the type of `t`."""
     graph = state.grad_enabled
+    if state.recording is not None:
+        t = state.recording.standing(t)
     if graph:
         _check_graph(t, result)
         if t.requires_grad and not result._requires_grad:
@@ -67,32 +69,33 @@ def store(t: Tensor, result: Tensor) -> Tensor:
             everywhere = lift(True, bool_, shape_of(t))
             result = apply("select", everywhere, result, t)
     if state.recording is not None:
+        _check_memory(t, state.recording.writeable(t))
         _record(t, result, graph)
         return t
-    target = t._array
-    if _overlaps(target):
-        raise blame(InplaceError(views.OVERLAP))
-    if not target.flags.writeable:
-        raise blame(InplaceError("the tensor's memory is read-only: it came from a read-only array"))
-    np.copyto(target, result._array)
+    _check_memory(t, t._array.flags.writeable)
+    commit(t, result, graph)
+    return t
+
+
+def commit(t: Tensor, result: Tensor, graph: bool) -> None:
+    """`result` into the memory of `t` and, with `graph`, `t` into the place of `result`."""
+    np.copyto(t._array, result._array)
     t._storage.version += 1
     if graph and t._view is not None:
         views.written(t, result)
     elif graph:
         _place(t, result)
-    return t
 
 
 def _record(t: Tensor, result: Tensor, graph: bool) -> None:
-    """The write, inside a recording: one through a view becomes one to its base."""
+    """The write, inside a recording; with the graph, one through a view becomes one to its base."""
     recording = state.recording
     assert recording is not None
-    t = recording.standing(t)
     whole, moved = t, result
-    if t._view is not None:
+    if graph and t._view is not None:
         whole = t._view.base
         moved = views.replaced(whole, t._view.steps, result)
-    recording.write(whole, moved)
+    recording.write(whole, moved, graph)
     if graph:
         _place(whole, moved)
         if whole is not t:
@@ -100,11 +103,13 @@ def _record(t: Tensor, result: Tensor, graph: bool) -> None:
 
 
 def _check_graph(t: Tensor, result: Tensor) -> None:
-    if t._requires_grad and t._node is None:
+    if t._requires_grad and t.grad_fn is None:
         raise blame(InplaceError(
             "a leaf Variable that requires grad is being used in an in-place operation.",
             hint="write under jitgrad.no_grad(), or to a computed tensor",
         ))
+    if state.recording is not None:
+        t = state.recording.outside(t)
     if t._view is not None:
         try:
             views.check_write(t, result)
@@ -112,8 +117,11 @@ def _check_graph(t: Tensor, result: Tensor) -> None:
             raise blame(error) from None
 
 
-def _overlaps(array: np.ndarray) -> bool:
-    return any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+def _check_memory(t: Tensor, writeable: bool) -> None:
+    if any(s == 0 and n > 1 for s, n in zip(t.stride(), shape_of(t), strict=True)):
+        raise blame(InplaceError(views.OVERLAP))
+    if not writeable:
+        raise blame(InplaceError("the tensor's memory is read-only: it came from a read-only array"))
 
 
 def _place(t: Tensor, result: Tensor) -> None:
@@ -127,7 +135,7 @@ def set_data(t: Tensor, value: Tensor) -> None:
     if t._requires_grad and not value.dtype.is_floating_point:
         raise RuntimeError("data set to a tensor that requires gradients must be floating point")
     if state.recording is not None:
-        state.recording.write(t, value)
+        state.recording.rebind(t, value)
         return
     t._array, t._storage = value._array, value._storage
 
@@ -143,10 +151,10 @@ def _in_place(function: Callable[..., Tensor], name: str) -> Callable[..., Tenso
 
 def _before(t: Tensor, args: tuple[Any, ...]) -> Tensor:
     """`t` as it is before the write, for a backward to save: a copy of its memory where there is one to be."""
-    if not state.grad_enabled or state.recording is not None:
+    if not state.grad_enabled or not (t.requires_grad or any(isinstance(a, Tensor) and a._requires_grad for a in args)):
         return t
-    if not (t.requires_grad or any(isinstance(a, Tensor) and a._requires_grad for a in args)):
-        return t
+    if state.recording is not None:
+        return state.recording.saved(t)
     if t._node is None and t._requires_grad:
         return t  # refused by the write
     old = make(t._array.copy())
@@ -211,7 +219,7 @@ def detach_(self: Tensor) -> Tensor:
     if self._view is not None:
         raise RuntimeError("Can't detach views in-place. Use detach() instead.")
     if state.recording is not None:
-        state.recording.write(self, apply("detach", self))
+        self = state.recording.detach_(self)
     self._node, self._output_nr, self._requires_grad = None, 0, False
     return self
 

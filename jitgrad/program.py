@@ -16,7 +16,7 @@ when something is compiled.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -37,7 +37,7 @@ Strides = tuple[int, ...] | None
 Runner = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
-def strides_of(array: np.ndarray) -> Strides:
+def layout_of(array: np.ndarray) -> Strides:
     """Strides in elements; None for a contiguous array, the common case."""
     return None if array.flags.c_contiguous else tuple([s // array.itemsize for s in array.strides])
 
@@ -55,7 +55,8 @@ class Program:
 
     function: recorded, straight-line. wrt: parameters that get a gradient. differentiable: results that
     have one. strides: of the parameters, in elements (None: contiguous). compiled: whether native code is
-    made; otherwise the interpreter runs it (for recordings that serve one call only).
+    made; otherwise the interpreter runs it (for recordings that serve one call only). overwritten: parameters
+    whose tensors are written to when the program has run: a backward keeps copies of them.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class Program:
         differentiable: Sequence[int],
         strides: Sequence[Strides],
         compiled: bool = True,
+        overwritten: Iterable[int] = (),
     ) -> None:
+        self.overwritten = frozenset(overwritten)
         self.recorded = function
         self.wrt = tuple(wrt)
         self.differentiable = tuple(differentiable) if self.wrt else ()
@@ -152,9 +155,7 @@ class Program:
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The results on `inputs`, one tensor a parameter; in the graph if a gradient is needed."""
         arrays = [readable(t._array) for t in inputs]  # type: ignore[arg-type]
-        if not (
-            self.differentiable and state.grad_enabled and any(inputs[i]._requires_grad for i in self.wrt)
-        ):
+        if not (self.differentiable and any(inputs[i]._requires_grad for i in self.wrt)):
             return [make(a) for a in self.plain(arrays)]
         out = self.forward(arrays)
         n = len(self.recorded.results)
@@ -164,6 +165,21 @@ class Program:
             t = results[r]
             t._node, t._output_nr, t._requires_grad = node, number, True
         return results
+
+
+    def kept(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The inputs as a backward will read them: copies of those that are about to be written to."""
+        if not self.overwritten:
+            return inputs
+        return [
+            _copy(t) if i in self.overwritten else t for i, t in enumerate(inputs)
+        ]
+
+
+def _copy(t: Tensor) -> Tensor:
+    copy = make(np.array(t._array))
+    copy._requires_grad = t._requires_grad
+    return copy
 
 
 class ProgramNode(Node):
@@ -182,7 +198,7 @@ class ProgramNode(Node):
         super().__init__([edges[i] for i in program.wrt], program.result_types)
         self._program = program
         self._residuals = residuals
-        self._inputs = tuple([Saved(t, e) for t, e in zip(inputs, edges, strict=True)])
+        self._inputs = tuple([Saved(t, e) for t, e in zip(program.kept(inputs), edges, strict=True)])
         self._results = {i: Saved(results[i], None) for i in program.kept_results}
         self._released = False
 

@@ -35,6 +35,7 @@ LIMIT = 20_000  # objects
 ARRAY_LIMIT = 1 << 16  # bytes of a NumPy array, which is compared by content
 
 # Modules whose functions give another result at another time, or act on the world.
+TOO_MANY = "it can reach too many Python objects to watch them for changes"
 _HIDDEN_STATE = frozenset(
     {"random", "_random", "time", "_time", "os", "posix", "secrets", "uuid", "socket", "_io", "io"}
 )
@@ -108,7 +109,7 @@ class Snapshot:
     """What was read, as it was: a list of checks, each a container, a key in it, and what was there."""
 
     def __init__(self, roots: Iterable[Any], codes: dict[types.CodeType, dict[str, Any]]) -> None:
-        self.complete = True
+        self.obstacle = ""  # why this snapshot cannot guard what is read
         self._checks: list[tuple[Any, Any, Any]] = []  # (container, key, seen)
         self._lengths: list[tuple[Any, int]] = []
         self._seen: set[int] = set()
@@ -138,7 +139,7 @@ class Snapshot:
         while True:
             snapshot = Snapshot(roots, codes)
             found = {c: g for c, g in snapshot.functions.items() if c not in codes}
-            if not found or not snapshot.complete:
+            if not found or snapshot.obstacle:
                 return snapshot
             codes.update(found)
 
@@ -164,12 +165,13 @@ class Snapshot:
         self._seen.add(id(x))
         self._keep.append(x)
         if len(self._seen) > LIMIT:
-            self.complete = False
+            self.obstacle = TOO_MANY
             return
         if isinstance(x, types.FunctionType):
             yield from self._visit_function(x)
         elif isinstance(x, np.ndarray):
-            self.complete = self.complete and x.nbytes <= ARRAY_LIMIT
+            if x.nbytes > ARRAY_LIMIT:
+                self.obstacle = TOO_MANY
             self._checks.append((x, CONTENTS, x.tobytes()))
         elif isinstance(x, types.MethodType):
             yield x.__func__

@@ -9,8 +9,9 @@ Effects are not done but noted: in-place writes to tensors from outside, assignm
 draws from random generators become results of the program and are committed after it ran.
 
 Invariants: the IR being recorded merges nothing; a stand-in is made once a tensor; a tensor that shares a
-storage with one written to is computed again from it (`View.steps`).
-Imports: `tensors`, `dispatch` (through it is called), `state`, `errors`, `ir`.
+storage with one written to is computed again from it (`View.steps`); the value of a tensor that does not
+require grad has no way for a gradient.
+Imports: `tensors`, `layout`, `dispatch` (through it is called), `state`, `errors`, `ir`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from .errors import TraceError, user_location, variable_name
 from .ir.builder import FunctionBuilder
 from .ir.core import Function, Instr, Loc, Value
 from .ir.ops import TABLE
-from .ir.types import TensorType, i64
-from .tensors import Storage, Tensor, View, leaked, make
+from .ir.types import Shape, TensorType, contiguous_strides, i64
+from .layout import Strides, view_strides
+from .state import state
+from .tensors import Storage, Tensor, View, leaked, make, up_to_date
 
 if TYPE_CHECKING:
     from .autograd.function import FunctionNode
@@ -71,16 +74,51 @@ class Offset:
 
 
 Source = Argument | Capture | GradOf | Key | Offset
+Steps = tuple[tuple[str, dict[str, Any]], ...]
 
 
 class RecordedStorage(Storage):
-    """A storage inside a recording; it knows the tensors over it, to bring them up to date on a write."""
+    """A storage inside a recording: `value` is what the whole memory holds, as of the last write, `strides` how
+    it lies; `members` are the tensors over it with the view ops that show their part, to bring them up to date
+    on a write."""
 
-    __slots__ = ("members",)
+    __slots__ = ("members", "strides", "value")
 
-    def __init__(self, owner: Recording) -> None:
+    def __init__(self, owner: Recording, value: Value, strides: Strides | None = None) -> None:
         super().__init__(owner)
-        self.members: list[weakref.ref[Tensor]] = []
+        self.value = value
+        self.strides = contiguous_strides(value.type.shape) if strides is None else strides
+        self.members: list[tuple[weakref.ref[Tensor], Steps]] = []
+
+    def steps_of(self, t: Tensor) -> Steps:
+        """The view ops from the whole memory to the part that `t` shows."""
+        return next(steps for ref, steps in self.members if ref() is t)
+
+    def layout(self, steps: Steps) -> tuple[Shape, Strides | None]:
+        """Shape and strides of the part that `steps` show; no strides where the last step has to copy."""
+        shape, strides = self.value.type.shape, self.strides
+        for i, (op, attrs) in enumerate(steps):
+            found = view_strides(op, attrs, shape, strides)
+            shape = TABLE[op].result_types([TensorType(self.value.type.dtype, shape)], attrs)[0].shape
+            if found is None:
+                assert i == len(steps) - 1
+                return shape, None
+            strides = found
+        return shape, strides
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """What a call does to a generator: its new key, if it was seeded, and how many counters it used (since)."""
+
+    generator: Generator
+    key: int | None
+    counters: int
+
+    def commit(self) -> None:
+        if self.key is not None:
+            self.generator.key, self.generator.offset = self.key, 0
+        self.generator.offset += self.counters
 
 
 @dataclass
@@ -91,8 +129,10 @@ class StandIn:
     outside: Tensor | None
     tensor: Tensor
     initial: Value
+    storage: Storage
     initial_grad: Tensor | None = None
     reads_grad: bool = False
+    flagged: bool = False  # the function made it require grad
 
 
 class Recording:
@@ -101,30 +141,37 @@ class Recording:
         self.stand_ins: list[StandIn] = []
         self._by_id: dict[int, StandIn] = {}  # by id of the outside tensor; StandIn keeps it alive
         self._by_tensor: dict[int, StandIn] = {}  # by id of the stand-in
+        self._by_storage: dict[int, StandIn] = {}  # by id of the storage that a stand-in came with
         self._lines: dict[Value, Loc] = {}
         self._blamed: Loc | None = None
         self._made: list[weakref.ref[Tensor]] = []
         self._random: dict[int, tuple[Generator, Tensor, Tensor]] = {}
         self.drawn: dict[int, int] = {}  # by id of the generator: counters used
+        self.seeds: dict[int, tuple[Generator, int]] = {}  # generators seeded here, and the key they got
+        self.floats: dict[int, float] = {}  # the float arguments, by leaf
+        self.consumed: set[int] = set()  # those that Python asked for their value
+        self.divisors: list[Value] = []  # numbers that Python divides numbers by
+        self.made_here: list[Tensor] = []  # tensors over arrays, made by the function itself
+        self.failure: TraceError | None = None
 
     # -- tensors of this recording
 
     def owns(self, t: Tensor) -> bool:
         return t._storage.owner is self
 
-    def _wrap(self, value: Value, storage: RecordedStorage | None = None) -> Tensor:
-        storage = storage if storage is not None else RecordedStorage(self)
+    def _wrap(self, value: Value, storage: RecordedStorage | None = None, steps: Steps = ()) -> Tensor:
+        storage = storage if storage is not None else RecordedStorage(self, value)
         t = make(value, storage)
         ref = weakref.ref(t)
-        storage.members.append(ref)
+        storage.members.append((ref, steps))
         self._made.append(ref)
         return t
 
-    def survivors(self) -> list[Tensor]:
+    def alive(self) -> list[Tensor]:
         """Tensors of this recording that something still holds, other than the stand-ins and their `.grad`."""
         own = {id(t) for m in self.stand_ins for t in (m.tensor, m.tensor._grad)}
-        alive = (ref() for ref in self._made)
-        return [t for t in alive if t is not None and id(t) not in own]
+        found = (ref() for ref in self._made)
+        return [t for t in found if t is not None and id(t) not in own]
 
     def wrap_constant(self, value: Value) -> Tensor:
         """A tensor over `value` that is a constant for any differentiation of the whole."""
@@ -146,18 +193,45 @@ class Recording:
         found = self._by_id.get(id(t))
         return found.tensor if found is not None else self.stand_in(t, Capture(t), variable_name(t)).tensor
 
-    def known(self, t: Tensor) -> Tensor | None:
-        """The stand-in of an outside tensor, if it has one."""
+    def known(self, t: Tensor) -> Tensor:
+        """The stand-in of an outside tensor, if it has one yet; else `t` itself."""
         found = self._by_id.get(id(t))
-        return found.tensor if found is not None else None
+        return found.tensor if found is not None else t
+
+    def outside(self, t: Tensor) -> Tensor:
+        """The tensor from outside that `t` stands for; else `t` itself."""
+        found = self._by_tensor.get(id(t))
+        return t if found is None or found.outside is None else found.outside
+
+    def grad_fn(self, t: Tensor) -> Node | None:
+        """The node of `t`; that of the tensor from outside where `t` stands for one and has not moved."""
+        inner = self.known(t)
+        if inner._view is not None:
+            up_to_date(inner)
+        if inner._node is None and inner._requires_grad:
+            return self.outside(inner)._node
+        return inner._node
+
+    def writeable(self, t: Tensor) -> bool:
+        """Whether the memory of `t` may be written to."""
+        made = self.memory_of(t)
+        return made is None or made.outside is None or array_of(made.outside).flags.writeable
+
+    def memory_of(self, t: Tensor) -> StandIn | None:
+        """The stand-in whose memory `t` shows, if it is memory from outside."""
+        return self.owner(t._storage)
+
+    def owner(self, storage: Storage) -> StandIn | None:
+        """The stand-in whose memory `storage` is, if it is memory from outside."""
+        return self._by_storage.get(id(storage))
 
     def stand_in(self, t: Tensor, source: Source, name: str) -> StandIn:
         """Make the parameter that stands for an outside tensor."""
         if isinstance(t._array, Value):
             raise leaked(t)
-        inner = self._input(t.type_, name or f"c{len(self.stand_ins)}")
+        inner = self._input(t.type_, name or f"c{len(self.stand_ins)}", strides_of(t._array))
         inner._requires_grad = t._requires_grad
-        made = StandIn(source, t, inner, inner._array)  # type: ignore[arg-type]
+        made = StandIn(source, t, inner, inner._array, inner._storage)  # type: ignore[arg-type]
         self._register(made)
         self._by_id[id(t)] = made
         return made
@@ -166,15 +240,17 @@ class Recording:
         """The parameter for a Python number or a piece of state, as a 0-d tensor."""
         inner = self._input(type, name)
         inner._weak = weak
-        self._register(StandIn(source, None, inner, inner._array))  # type: ignore[arg-type]
+        self._register(StandIn(source, None, inner, inner._array, inner._storage))  # type: ignore[arg-type]
         return inner
 
-    def _input(self, type: TensorType, name: str) -> Tensor:
-        return self._wrap(self.builder.param(type, name))
+    def _input(self, type: TensorType, name: str, strides: Strides | None = None) -> Tensor:
+        value = self.builder.param(type, name)
+        return self._wrap(value, RecordedStorage(self, value, strides))
 
     def _register(self, made: StandIn) -> None:
         self.stand_ins.append(made)
         self._by_tensor[id(made.tensor)] = made
+        self._by_storage[id(made.tensor._storage)] = made
 
     def stand_in_of(self, inner: Tensor) -> StandIn | None:
         """The stand-in that `inner` is, if it is one."""
@@ -208,6 +284,8 @@ class Recording:
         values = [self.value(t) for t in inside]
         outs = self._emit(op, values, attrs)
         if tensors and op != "cast" and all(t._weak for t in tensors):  # numbers among themselves
+            if op in ("div", "floor_divide", "remainder", "fmod"):
+                self.divisors.append(values[1])
             number = self._wrap(outs[0])
             number._weak = True
             return (number,)
@@ -216,12 +294,32 @@ class Recording:
         return tuple([self._wrap(v) for v in outs])
 
     def _view(self, source: Tensor, op: str, attrs: dict[str, Any], value: Value) -> Tensor:
+        """The result of a view op: over the memory of `source`, unless it has to copy there."""
         storage = source._storage
         assert isinstance(storage, RecordedStorage)
-        t = self._wrap(value, storage)
+        steps = (*storage.steps_of(source), (op, attrs))
+        if op == "reshape" and storage.layout(steps)[1] is None:
+            return self._wrap(value)
+        t = self._wrap(value, storage, steps)
         base, steps = (source, ()) if source._view is None else (source._view.base, source._view.steps)
         t._view = View(base, (*steps, (op, attrs)))
         return t
+
+    def strides(self, t: Tensor) -> Strides:
+        """The strides, in elements, that `t` has in eager."""
+        inner = self.standing(t)
+        storage = inner._storage
+        assert isinstance(storage, RecordedStorage)
+        strides = storage.layout(storage.steps_of(inner))[1]
+        assert strides is not None
+        return strides
+
+    def saved(self, t: Tensor) -> Tensor:
+        """`t` as it is now, in its place in the graph, whatever is written to it later."""
+        inner = self.standing(t)
+        old = self._wrap(self.value(inner))
+        old._node, old._output_nr, old._requires_grad = inner._node, inner._output_nr, inner._requires_grad
+        return old
 
     def detach(self, outs: Sequence[Tensor]) -> None:
         """No derivative flows through `outs`: they were computed under no_grad."""
@@ -231,39 +329,67 @@ class Recording:
 
     # -- effects
 
-    def write(self, t: Tensor, result: Tensor) -> None:
+    def write(self, t: Tensor, result: Tensor, graph: bool) -> None:
         """`t` now holds `result`: an in-place write, committed to memory when the program has run.
 
-        Raises TraceError for a write through a view.
+        Every tensor over the memory shows it. With `graph`, `t` and the views that follow it take their
+        gradient from `result`; all others get new values and keep the gradient they had.
         """
-        inner = self.standing(t)
-        if inner._view is not None:
-            raise self._error(
-                "an in-place write through a view inside a traced function is not compiled",
-                "write to the whole tensor, or build it with jitgrad.where or cat",
-            )
-        inner._array = self.value(result)
+        inner, moved = self.standing(t), self.value(result)
         storage = inner._storage
-        storage.version += 1
         assert isinstance(storage, RecordedStorage)
-        for ref in storage.members:
+        storage.version += 1
+        storage.value = self._whole(storage, storage.steps_of(inner), moved)
+        shown: dict[int, Value] = {}
+        for ref, steps in list(storage.members):
             member = ref()
-            if member is not None and member is not inner and member._view is not None:
-                value = inner._array
-                for op, attrs in member._view.steps:
-                    (value,) = self._emit(op, (value,), attrs)
-                member._array = value
-            elif member is not None and member is not inner:
-                member._array = inner._array
+            if member is None:
+                storage.members.remove((ref, steps))
+            elif member is inner:
+                inner._array = moved if graph else self._kept(moved, inner)
+            elif graph and follows(member, inner):
+                assert member._view is not None
+                member._array = self._replayed(moved, member._view.steps)
+            else:
+                if id(steps) not in shown:
+                    shown[id(steps)] = self._replayed(storage.value, steps)
+                member._array = self._kept(shown[id(steps)], member)
+
+    def _whole(self, storage: RecordedStorage, steps: Steps, part: Value) -> Value:
+        """What the memory holds after `part` was written where `steps` show it."""
+        from .autograd.views import replaced
+
+        if not steps:
+            return part
+        before, state.grad_enabled = state.grad_enabled, False
+        try:
+            return self.value(replaced(self._wrap(storage.value), steps, self._wrap(part)))
+        finally:
+            state.grad_enabled = before
+
+    def _replayed(self, value: Value, steps: Steps) -> Value:
+        for op, attrs in steps:
+            (value,) = self._emit(op, (value,), attrs)
+        return value
+
+    def _kept(self, value: Value, t: Tensor) -> Value:
+        """`value` with the gradient of what `t` was before: none, or passed on to it as it is."""
+        if not t.dtype.is_floating_point:
+            return value
+        if not t._requires_grad:
+            return self._emit("detach", (value,), {})[0]
+        ct = Value(t.type_, self.builder.fresh())
+        backward = Function.straight(f"overwritten{len(self.builder.instrs)}", (value, ct), (), (ct,))
+        attrs = {"backward": backward, "results": 1, "inputs": 1}
+        return self._emit("custom_grad", (value, self.value(t)), attrs)[0]
 
     def alias(self, t: Tensor) -> Tensor:
-        """A second tensor over the storage of `t` (what `detach()` and `.data` give)."""
+        """A second tensor over the memory of `t`, outside the graph (what `detach()` and `.data` give)."""
         inner = self.standing(t)
-        assert isinstance(inner._storage, RecordedStorage)
+        storage = inner._storage
+        assert isinstance(storage, RecordedStorage)
         (value,) = self._emit("detach", (self.value(inner),), {})
-        out = self._wrap(value, inner._storage)
-        out._view = inner._view
-        return out
+        return self._wrap(value, storage, storage.steps_of(inner))
 
     def grad_of(self, t: Tensor) -> Tensor | None:
         """`t.grad` as the recorded program sees it."""
@@ -287,17 +413,73 @@ class Recording:
             grad = self.stand_in(made.outside._grad, GradOf(made.source), "")
             made.initial_grad = inner._grad = grad.tensor
 
-    def float_arguments(self, t: Tensor) -> tuple[int, ...]:
-        """The float arguments that the runtime scalar `t` was computed from; () for a tensor."""
+    def accumulates(self, leaf: Tensor) -> None:
+        """A backward adds to `leaf.grad`. Raises TraceError where eager would go on in a graph made outside."""
+        if self.outside(leaf)._node is not None:
+            raise self._error(
+                "backward inside a traced function reached a graph that was built outside of it",
+                "build the graph inside the traced function, or call backward outside",
+            )
+        self.touch_grad(leaf)
+
+    def require_grad(self, t: Tensor, value: bool) -> None:
+        """`t.requires_grad_(value)`; for a tensor from outside committed before the program runs."""
+        inner = self.standing(t)
+        made = self.stand_in_of(inner)
+        if made is not None and inner._requires_grad and not value:
+            raise self._error(
+                "requires_grad_(False) inside a traced function, on a tensor from outside, is not compiled",
+                "detach() it, or set the flag outside",
+            )
+        if made is not None and value and not inner._requires_grad:
+            made.flagged = True
+        inner._requires_grad = value
+
+    def detach_(self, t: Tensor) -> Tensor:
+        """`t.detach_()`, of a tensor made in this recording."""
+        if self.stand_in_of(self.standing(t)) is not None:
+            raise self._error(
+                "detach_() inside a traced function, on a tensor from outside, is not compiled",
+                "use detach(), or call detach_() outside",
+            )
+        (t._array,) = self._emit("detach", (self.value(t),), {})
+        return t
+
+    def rebind(self, t: Tensor, value: Tensor) -> None:
+        """`t.data = value`: `t` shows the memory of `value` from now on."""
+        inner, source = self.standing(t), self.standing(value)
+        if inner._view is not None or self.memory_of(source) is not None or inner.type_ != source.type_:
+            raise self._error(
+                "this assignment to .data inside a traced function is not compiled",
+                "assign a new tensor of the same type, or copy into it under jitgrad.no_grad()",
+            )
+        storage = source._storage
+        assert isinstance(storage, RecordedStorage)
+        storage.members.append((weakref.ref(inner), storage.steps_of(source)))
+        (data,) = self._emit("detach", (self.value(source),), {})
+        inner._array, inner._storage = self._kept(data, inner), storage
+
+    def number(self, t: Tensor) -> np.ndarray | None:
+        """The value of a number computed from float arguments, which are constants of the program from now on;
+        None for a tensor."""
         if not t._weak:
-            return ()
-        wanted = {self.value(t)}
+            return None
+        value = self.value(t)
+        needed: list[Instr] = []
+        wanted = {value}
         for instr in reversed(self.builder.instrs):
             if not wanted.isdisjoint(instr.outs):
                 wanted.update(instr.args)
-        return tuple(
-            m.source.index for m in self.stand_ins if m.initial in wanted and isinstance(m.source, Argument)
-        )
+                needed.append(instr)
+        known: dict[Value, np.ndarray] = {}
+        for made in self.stand_ins:
+            if made.initial in wanted and isinstance(made.source, Argument):
+                self.consumed.add(made.source.index)
+                known[made.initial] = np.asarray(self.floats[made.source.index])
+        for instr in reversed(needed):
+            results = TABLE[instr.op].evaluate([known[a] for a in instr.args], instr.attrs)
+            known.update(zip(instr.outs, results, strict=True))
+        return known[value]
 
     def draw(self, generator: Generator, counters: int) -> tuple[Tensor, Tensor]:
         """Key and counter offset of a random draw of `counters` counters."""
@@ -306,17 +488,29 @@ class Recording:
         found = self._random.get(id(generator))
         if found is None:
             scalar = TensorType(i64, ())
-            key = self.scalar(Key(generator), scalar, "key", weak=False)
-            start = self.scalar(Offset(generator), scalar, "offset", weak=False)
+            if id(generator) in self.seeds:
+                key, start = lift(self.seeds[id(generator)][1], i64), lift(0, i64)
+            else:
+                key = self.scalar(Key(generator), scalar, "key", weak=False)
+                start = self.scalar(Offset(generator), scalar, "offset", weak=False)
             found = self._random[id(generator)] = (generator, key, start)
         _, key, start = found
         used = self.drawn.get(id(generator), 0)
         self.drawn[id(generator)] = used + counters
         return key, (start if used == 0 else apply("add", start, lift(used, i64)))
 
-    def generators(self) -> list[tuple[Generator, int]]:
-        """The generators drawn from, and how many counters each was advanced by."""
-        return [(g, self.drawn[i]) for i, (g, _, _) in self._random.items()]
+    def seed(self, generator: Generator, key: int) -> None:
+        """`generator` starts the stream of `key` from its beginning, here and at every call."""
+        self.seeds[id(generator)] = (generator, key)
+        self._random.pop(id(generator), None)
+        self.drawn.pop(id(generator), None)
+
+    def generators(self) -> list[Draw]:
+        """What becomes of the generators drawn from and seeded here."""
+        used = {i: g for i, (g, _, _) in self._random.items()} | {i: g for i, (g, _) in self.seeds.items()}
+        return [
+            Draw(g, self.seeds[i][1] if i in self.seeds else None, self.drawn.get(i, 0)) for i, g in used.items()
+        ]
 
     # -- derivatives that the user wrote
 
@@ -378,6 +572,19 @@ def _free(instrs: Sequence[Instr], results: Sequence[Value], bound: set[Any]) ->
             known.add(value)
             free.append(value)
     return free
+
+
+def follows(view: Tensor, base: Tensor) -> bool:
+    """Whether a write to `base` takes `view` along in the graph."""
+    record = view._view
+    if record is None or record.base is not base or not record.follows:
+        return False
+    return view._node is not None or not view._requires_grad
+
+
+def strides_of(array: Any) -> Strides:
+    """The strides of an array in elements."""
+    return tuple([s // array.itemsize for s in array.strides])
 
 
 def array_of(t: Tensor) -> np.ndarray:

@@ -6,7 +6,7 @@ generator advances when the compiled program has run.
 
 Invariants: the stream depends on the seed and on the order of draws alone. Thread-safe as far as integers
 are: two threads that draw from one generator may draw the same numbers.
-Imports: `dispatch`, `tensors`, `state`, `ir.philox`.
+Imports: `dispatch`, `tensors`, `state`, `errors`, `ir.philox`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import numpy as np
 
 from .dispatch import apply, lift
+from .errors import TraceError
 from .ir.philox import counters
 from .ir.types import Shape, i64
 from .state import state
@@ -30,38 +31,52 @@ class Generator:
     def __init__(self, device: str = "cpu") -> None:
         if device != "cpu":
             raise RuntimeError(f"device {device!r} is not supported: jitgrad runs on 'cpu'")
-        self.key = DEFAULT_SEED
-        self.offset = 0
+        self.key, self.offset = DEFAULT_SEED, 0
+        if state.recording is not None:
+            state.recording.seed(self, self.key)
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of `seed` (taken modulo 2^64) from its beginning. Returns the generator."""
-        self.key, self.offset = _signed(int(seed)), 0
+        key = _signed(int(seed))
+        if state.recording is not None:
+            state.recording.seed(self, key)
+        else:
+            self.key, self.offset = key, 0
         return self
 
     def initial_seed(self) -> int:
         """The seed of the stream."""
+        self._outside("initial_seed()")
         return self.key & _MASK
 
     def seed(self) -> int:
         """Start the stream of a seed from the operating system, and return the seed."""
+        self._outside("seed()")
         fresh = int.from_bytes(os.urandom(8), "little")
         self.manual_seed(fresh)
         return fresh
 
     def get_state(self) -> Tensor:
         """Key and offset, as an int64 tensor of two."""
+        self._outside("get_state()")
         return make(np.array([self.key, self.offset], np.int64))
 
     def set_state(self, new_state: Tensor) -> Generator:
         """Go to where `get_state` was called. Raises RuntimeError for another tensor."""
+        self._outside("set_state()")
         array = concrete(new_state, "set_state()")
         if array.shape != (2,) or array.dtype != np.int64:
             raise RuntimeError("RNG state must be the int64 tensor of two that get_state() gave")
         self.key, self.offset = map(int, array)
         return self
 
+    def _outside(self, what: str) -> None:
+        """Raises TraceError inside a recording, which knows no state of a generator, only what changes it."""
+        if state.recording is not None:
+            raise TraceError(f"{what} of a generator inside a traced function is not compiled", hint="call it outside")
+
     def __repr__(self) -> str:
-        return f"<jitgrad.Generator seed={self.initial_seed()} offset={self.offset}>"
+        return f"<jitgrad.Generator seed={self.key & _MASK} offset={self.offset}>"
 
 
 _MASK = (1 << 64) - 1

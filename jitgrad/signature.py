@@ -19,10 +19,11 @@ from .ir.core import Value
 from .ir.types import DType
 from .pytree import Structure
 from .state import defaults, state
-from .tensors import Tensor, leaked
+from .tensors import Tensor, leaked, up_to_date
 
-STATIC = (bool, int, np.bool_, np.integer, str, bytes, complex, type(None), DType, type, type(Ellipsis), slice)
-FLOAT = (float, np.floating)  # runtime scalars inside a trace
+STATIC = (
+    bool, int, np.bool_, np.integer, np.floating, str, bytes, complex, type(None), DType, type, type(Ellipsis), slice
+)
 Key = tuple[Any, ...]
 
 
@@ -42,6 +43,11 @@ class Signature:
         self.key: Key = tuple(parts)
 
 
+def is_number(x: Any) -> bool:
+    """Whether `x` is a runtime scalar inside a trace."""
+    return type(x) is float
+
+
 def array_key(a: np.ndarray) -> Key:
     """Dtype, shape and layout of an array."""
     return (a.dtype, a.shape, None if a.flags.c_contiguous else a.strides)
@@ -52,16 +58,20 @@ def tensor_key(t: Tensor) -> Key:
     a = t._array
     if isinstance(a, Value):
         raise leaked(t)
+    if t._view is not None:
+        up_to_date(t)
     return (*array_key(a), t._requires_grad, t._node is None, type(t))
 
 
 def leaf_key(x: Any, static: bool, objects: list[Any]) -> Any:
     if isinstance(x, Tensor):
         return tensor_key(x)
-    if isinstance(x, FLOAT):
+    if is_number(x):
         return (float, float(x).hex()) if static else float
     if isinstance(x, np.ndarray):
         return (np.ndarray, *array_key(x))
+    if isinstance(x, np.floating):
+        return (type(x), x.tobytes())
     if isinstance(x, STATIC):
         return (type(x), x if not isinstance(x, slice) else (x.start, x.stop, x.step))
     objects.append(x)

@@ -11,7 +11,7 @@ The slots are fixed early: compiled callables read them by offset.
 
 Invariants: a tensor with `_node` requires grad; `_weak` marks a Python number inside a recording (0-d,
 yields to the dtype of any tensor).
-Imports: `state`, `errors`, `ir.types`.
+Imports: `state`, `errors`, `layout`, `ir.types`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy as np
 
 from .errors import ConcretizationError, LeakedTensorError, user_location
 from .ir.core import Value
-from .ir.types import DType, Shape, TensorType, contiguous_strides, dtype_of, type_of_array
+from .ir.types import DType, Shape, TensorType, dtype_of, type_of_array
+from .layout import is_contiguous
 from .state import state
 
 if TYPE_CHECKING:
@@ -183,17 +184,21 @@ class Tensor:
         return self.dtype.itemsize
 
     def stride(self, dim: int | None = None) -> Any:
-        """Strides in elements; inside a recording those of a contiguous tensor."""
+        """Strides in elements."""
         payload = self._array
         if isinstance(payload, Value):
-            strides = contiguous_strides(payload.type.shape)
+            if state.recording is None:
+                raise leaked(self)
+            strides = state.recording.strides(self)
         else:
-            strides = tuple(s // payload.itemsize for s in payload.strides)
+            strides = tuple([s // payload.itemsize for s in payload.strides])
         return strides if dim is None else strides[dim]
 
     def is_contiguous(self) -> bool:
         payload = self._array
-        return isinstance(payload, Value) or payload.flags.c_contiguous
+        if isinstance(payload, Value):
+            return is_contiguous(payload.type.shape, self.stride())
+        return payload.flags.c_contiguous
 
     def data_ptr(self) -> int:
         """Address of the first element."""
@@ -203,6 +208,8 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
+        if state.recording is not None:
+            self = state.recording.known(self)
         if self._view is not None:
             up_to_date(self)
         return self._requires_grad
@@ -214,7 +221,7 @@ class Tensor:
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Ask for gradients with respect to this tensor. Raises RuntimeError for a non-leaf set to False
         and for a dtype that is not floating point."""
-        if not requires_grad and self._node is not None:
+        if not requires_grad and self.grad_fn is not None:
             raise RuntimeError(
                 "you can only change requires_grad flags of leaf variables. If you want to use a computed "
                 "variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
@@ -223,7 +230,10 @@ class Tensor:
             raise RuntimeError(
                 f"only Tensors of floating point dtype can require gradients, not {self.dtype}"
             )
-        self._requires_grad = bool(requires_grad)
+        if state.recording is not None:
+            state.recording.require_grad(self, bool(requires_grad))
+        else:
+            self._requires_grad = bool(requires_grad)
         return self
 
     @property
@@ -232,6 +242,8 @@ class Tensor:
 
     @property
     def grad_fn(self) -> Node | None:
+        if state.recording is not None:
+            return state.recording.grad_fn(self)
         if self._view is not None:
             up_to_date(self)
         return self._node
@@ -315,7 +327,10 @@ def concrete(t: Tensor, what: str) -> np.ndarray:
     """The array of `t`. Raises ConcretizationError inside a recording: `what` asked for a value."""
     payload = t._array
     if state.recording is not None:
-        raise concretization_error(t, what)
+        number = state.recording.number(t)
+        if number is None:
+            raise concretization_error(t, what)
+        return number
     if isinstance(payload, Value):
         raise leaked(t)
     return payload
@@ -329,8 +344,6 @@ def concretization_error(t: Tensor, what: str) -> ConcretizationError:
         hint="compute with tensors instead (jitgrad.where, clamp, masks), move this out of the traced function, "
         "or run it under jitgrad.eager()",
     )
-    if state.recording is not None:
-        error.floats = state.recording.float_arguments(t)
     return error.at(loc.excerpt()) if loc else error
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .autograd.engine import grad as differentiate
-from .pytree import flatten, paths, unflatten
+from .pytree import flatten, paths, tree_map, unflatten
 from .state import state
 from .tensors import Tensor, make
 
@@ -48,7 +48,8 @@ def value_and_grad(
         finally:
             state.grad_enabled = before
             state.transforms -= 1
-        value = value if nested else value.detach()
+        if not nested:
+            value, aux = tree_map(_detached, (value, aux))
         rest = iter(grads)
         trees = [unflatten(s, [next(rest) for _ in paths(s)]) for s in structures]
         result = trees[0] if isinstance(argnums, int) else tuple(trees)
@@ -121,6 +122,10 @@ def _gradients(f: Callable[..., Any], value: Any, leaves: list[Tensor], nested: 
     if not value._requires_grad:
         return [t.new_zeros(t.shape) for t in leaves]
     return list(differentiate(value, leaves, create_graph=nested, materialize_grads=True))
+
+
+def _detached(x: Any) -> Any:
+    return x.detach() if isinstance(x, Tensor) and x.requires_grad else x
 
 
 def _name(f: Callable[..., Any]) -> str:

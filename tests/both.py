@@ -45,8 +45,8 @@ def recorded(function: Callable[..., Any], *arrays: np.ndarray, requires_grad: b
     verify(f)
     sources = {s.initial: s for s in recording.stand_ins}
     results = interpret(f, [_array(sources[p]) for p in f.params])
-    for generator, used in recording.generators():
-        generator.offset += used
+    for draw in recording.generators():
+        draw.commit()
     return results
 
 

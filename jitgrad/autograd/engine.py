@@ -217,7 +217,7 @@ def _after_tensor_hooks(node: Node, cts: list[Any], domain: Domain) -> list[Any]
 def accumulate(leaf: Tensor, gradient: Any, domain: Domain) -> None:
     """`leaf.grad += gradient`, in place where nothing can notice."""
     if state.recording is not None:
-        state.recording.touch_grad(leaf)
+        state.recording.accumulates(leaf)
     old = leaf._grad
     if old is None:
         if isinstance(gradient, np.ndarray):
@@ -229,7 +229,7 @@ def accumulate(leaf: Tensor, gradient: Any, domain: Domain) -> None:
         np.add(old._array, gradient, out=old._array)
         old._storage.version += 1
     elif state.recording is not None and not domain.records_graph:
-        state.recording.write(old, domain.wrap(domain.builder.add(domain.unwrap(old), gradient)))
+        state.recording.write(old, domain.wrap(domain.builder.add(domain.unwrap(old), gradient)), False)
     else:
         leaf._grad = domain.wrap(domain.builder.add(domain.unwrap(old), gradient))
 

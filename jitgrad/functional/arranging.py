@@ -15,7 +15,6 @@ import numpy as np
 from ..dispatch import apply, blame, cast, lift
 from ..errors import ShapeError
 from ..ir.types import i64, promote
-from ..state import state
 from ..tensors import Tensor, shape_of
 from .arguments import axis_of, ints, node_name, takes_ints, want_tensor
 from .creation import iota
@@ -45,7 +44,7 @@ def repeat(input: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def _copied(result: Tensor) -> Tensor:
     """`result` itself if it is no view (or nobody can tell), else a copy."""
-    return clone(result) if result._view is not None and state.recording is None else result
+    return clone(result) if result._view is not None else result
 
 
 @takes_ints("dims")

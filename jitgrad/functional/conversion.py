@@ -15,7 +15,7 @@ from ..ir.core import Value
 from ..ir.types import DType, dtype_of
 from ..state import state
 from ..tensors import Tensor, concrete, make
-from .creation import TYPED, check_device
+from .creation import TYPED, check_device, detached
 from .elementwise import clone
 
 
@@ -103,9 +103,7 @@ def cpu(self: Tensor) -> Tensor:
 
 def detach(input: Tensor) -> Tensor:
     """The same memory, outside the graph. Writes to either are seen in both, and count for backward."""
-    if state.recording is not None:
-        return state.recording.alias(input)
-    return make(input._array, input._storage)
+    return detached(input)
 
 
 def data_of(self: Tensor) -> Tensor:

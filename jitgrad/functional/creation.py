@@ -120,7 +120,10 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     if dtype_of(ndarray.dtype).numpy != ndarray.dtype:
         raise blame(DTypeError(f"from_numpy: {ndarray.dtype} is not in this machine's byte order"))
-    return make(np.asarray(ndarray))
+    t = make(np.asarray(ndarray))
+    if state.recording is not None:
+        state.recording.made_here.append(t)
+    return t
 
 
 def scalar_tensor(s: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -373,12 +376,15 @@ TYPED: dict[str, Any] = {
 }
 
 
+def detached(t: Tensor) -> Tensor:
+    """Another tensor over the memory of `t`, outside the graph; writes to either count for backward."""
+    return make(t._array, t._storage) if state.recording is None else state.recording.alias(t)
+
+
 def Variable(data: Any, requires_grad: bool = False, volatile: bool = False) -> Tensor:
     """A tensor over the memory of tensor `data` (or of a copy of other data), a leaf of its own.
 
     `volatile=True` is of the older interface: no gradients, so requires_grad is False.
     """
-    t = make(data._array, data._storage) if isinstance(data, Tensor) else tensor(data)
-    if isinstance(data, Tensor) and state.recording is not None:
-        t = apply("detach", data)
+    t = detached(data) if isinstance(data, Tensor) else tensor(data)
     return finished(t, requires_grad and not volatile)

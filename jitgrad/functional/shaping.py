@@ -14,7 +14,6 @@ from typing import Any
 from ..dispatch import apply, blame, expand_to
 from ..errors import ShapeError
 from ..ir.types import Shape
-from ..state import state
 from ..tensors import Size, Tensor, shape_of
 from .arguments import Dims, axes_of, axis_of, ints, node_name, takes_ints, want_tensor
 from .elementwise import clone
@@ -57,7 +56,7 @@ def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
     if dtype is not None or (len(shape) == 1 and isinstance(shape[0], DType)):
         raise RuntimeError("view(dtype) is not supported: convert with .to(dtype)")
     result = reshape(self, *shape)
-    if state.recording is None and result._view is None and result.type_.size:
+    if result._view is None and result.type_.size:
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one dimension spans across "
             "two contiguous subspaces). Use .reshape(...) instead."

@@ -1,0 +1,392 @@
+"""One recorded call: what it is made of, and running it again.
+
+`record` runs a function on the tensors of a new recording; the `Recorded` it gives knows where the program's
+inputs come from, what leaves the call (`leaving`), and its effects on what lies outside. `run` makes a call of
+it: runs the program, commits the effects, builds what the function returns.
+
+Invariants: effects are committed once, after the program has run and everything that can raise has been
+checked. Imports: `recording`, `leaving`, `program`, `reads`, `signature`, `pytree`, `inplace`, `state`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .autograd import views
+from .errors import TraceError
+from .inplace import commit
+from .ir.core import Function
+from .ir.types import TensorType, f64
+from .leaving import Call, Exit, Place
+from .program import Program, Strides, layout_of, readable
+from .pytree import Structure, flatten, unflatten
+from .reads import Watcher
+from .recording import Argument, Capture, Draw, GradOf, Key, Offset, Recording, Source, StandIn, array_of
+from .signature import STATIC, is_number, tensor_key
+from .state import defaults, state
+from .tensors import Tensor, become, make
+
+Containers = list[tuple[Any, Any]]  # mutable containers among the arguments, and what the function got for them
+
+
+@dataclass
+class Effects:
+    """What a call does to what lies outside. Positions are among the program's inputs, numbers among its
+    results, places among the `Place`s of the recording."""
+
+    writes: list[tuple[int, int, bool]] = field(default_factory=list)  # position, number, whether the graph moves
+    memory: list[tuple[int, int]] = field(default_factory=list)  # position and place: `x.data = ...`
+    flags: list[int] = field(default_factory=list)  # positions: `x.requires_grad_()`
+    grads: list[tuple[int, int | None]] = field(default_factory=list)  # the place whose .grad becomes a place
+    draws: list[Draw] = field(default_factory=list)
+    divisors: list[int] = field(default_factory=list)  # numbers: Python raises where one is 0
+
+
+@dataclass
+class Recorded:
+    """A finished recording: the IR function, where its parameters come from, what becomes of its results."""
+
+    function: Function
+    sources: list[Source]
+    places: list[Place]
+    outputs: list[int]  # places, one a leaf of what the function returned
+    structure: Structure
+    effects: Effects
+    wrt: list[int]
+    differentiable: list[int]
+    param_paths: list[str]
+    reads_grad: list[tuple[Source, Any]]  # the key of the .grad of each, or None where it has none
+    stand_ins: list[StandIn]
+    consumed: frozenset[int]  # float arguments that are constants of the program
+    survivors: list[tuple[Tensor, int]]  # tensors that the function stored, and their places
+    containers: Containers  # those that the function changed
+    obstacle: str  # why the recording serves no other call
+
+
+# -- recording
+
+
+def record(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    leaves: list[Any],
+    structure: Structure,
+    names: list[str],
+    static_floats: frozenset[int] = frozenset(),
+) -> tuple[Recorded, Watcher]:
+    """Run `function` on the tensors of a new recording.
+
+    Raises what it raises, after the effects that came before; TraceError leaves no effects.
+    """
+    recording = Recording()
+    inside = [_enter(recording, i, x, names[i], i in static_floats) for i, x in enumerate(leaves)]
+    new_args, new_kwargs = unflatten(structure, inside)
+    containers = _containers((args, kwargs), (new_args, new_kwargs))
+    modes = (state.grad_enabled, defaults.dtype)
+    watcher = Watcher()
+    failed: Exception | None = None
+    returned = None
+    state.recording = recording
+    try:
+        try:
+            with watcher:
+                returned = function(*new_args, **new_kwargs)
+        except Exception as error:  # raised again once what came before it is committed
+            failed = error
+        if recording.failure is not None:
+            raise recording.failure
+        changed = _changed(containers, structure, inside, (new_args, new_kwargs))
+        obstacle = _obstacle(recording, modes, bool(changed))
+        del new_args, new_kwargs, containers
+        holder, returned = [returned], None
+        recorded = _finish(recording, function, holder, names, changed, obstacle, failed is not None)
+    finally:
+        state.recording = None
+    if failed is not None:
+        run(recorded, program_of(recorded, leaves, compiled=False), leaves)
+        raise failed
+    return recorded, watcher
+
+
+def _enter(recording: Recording, i: int, x: Any, name: str, static: bool) -> Any:
+    """What stands for argument leaf `i` in the recording."""
+    ident = re.sub(r"\W+", "_", name).strip("_") or f"arg{i}"
+    if isinstance(x, np.ndarray):
+        return recording.stand_in(make(x), Argument(i), ident).tensor
+    if isinstance(x, Tensor):
+        known = recording.known(x)
+        return known if known is not x else recording.stand_in(x, Argument(i), ident).tensor
+    if is_number(x) and not static:
+        recording.floats[i] = x
+        return recording.scalar(Argument(i), TensorType(f64, ()), ident, weak=True)
+    return x
+
+
+def _containers(outer: Any, inner: Any) -> Containers:
+    """The mutable containers of a structure, outer ones first, with their counterparts in a copy of it."""
+    found: Containers = []
+    stack = [(outer, inner)]
+    while stack:
+        a, b = stack.pop()
+        if a is b:
+            continue
+        pairs: list[tuple[Any, Any]] = []
+        if isinstance(a, (list, tuple)):
+            pairs = list(zip(a, b, strict=True))
+        elif isinstance(a, dict):
+            pairs = [(a[k], b[k]) for k in a]
+        elif hasattr(a, "__dataclass_fields__"):
+            pairs = [(getattr(a, k), getattr(b, k)) for k in a.__dataclass_fields__]
+        else:
+            continue
+        if not isinstance(a, tuple):
+            found.append((a, b))
+        stack.extend(pairs)
+    return found
+
+
+def _changed(containers: Containers, structure: Structure, inside: list[Any], now: Any) -> Containers:
+    """`containers` if the function changed one of them (all, for their counterparts must be known), else none."""
+    if not containers:
+        return []
+    leaves, after = flatten(now)
+    same = after == structure and len(leaves) == len(inside)
+    same = same and all(a is b for a, b in zip(leaves, inside, strict=True))
+    return [] if same else containers
+
+
+def _obstacle(recording: Recording, modes: tuple[Any, Any], changed: bool) -> str:
+    if modes != (state.grad_enabled, defaults.dtype):
+        return "it leaves another grad mode or default dtype behind"
+    if changed:
+        return "it changes a list, dict or object that was passed to it"
+    made = {id(t) for t in recording.made_here}
+    if any(id(m.outside) in made for m in recording.stand_ins):
+        return "it makes a tensor over a NumPy array, whose memory is another at every call"
+    return ""
+
+
+def _leaves(returned: Any) -> tuple[list[Any], Structure]:
+    leaves, structure = flatten(returned)
+    for x in leaves:
+        if not isinstance(x, (Tensor, *STATIC)) and not is_number(x) and not callable(x):
+            raise TraceError(
+                f"a traced function returned a {type(x).__name__}, which cannot be rebuilt at the next call",
+                hint="return tensors, numbers, and tuples, lists, dicts or dataclasses of them",
+            )
+    return leaves, structure
+
+
+def _finish(
+    recording: Recording,
+    function: Callable[..., Any],
+    holder: list[Any],
+    names: list[str],
+    changed: Containers,
+    obstacle: str,
+    failed: bool,
+) -> Recorded:
+    """Take down what leaves the recording. `holder` holds what was returned, which must die here: a tensor that
+    is alive afterwards was stored by the function."""
+    leaves, structure = _leaves(None if failed else holder[0])
+    rebound = [m.tensor for m in recording.stand_ins if m.tensor._storage is not m.storage]
+    audits: dict[int, Exception | None] = {}
+    plain = Exit(recording, [*leaves, *rebound], audits)
+    whole = Exit(recording, [*leaves, *rebound, *recording.alive()], audits)
+    plans = [(exit, *_plan(exit, leaves)) for exit in (plain, whole)]
+    del leaves
+    holder.clear()
+    survivors = recording.alive()
+    exit, outputs, effects = plans[bool(survivors)]
+    kept = [(t, exit.place(t)) for t in survivors]
+    effects.divisors = [exit.result(v) for v in recording.divisors]
+    if any(t._weak for t in survivors):
+        raise TraceError(
+            "a traced function stored a number computed from a float argument",
+            hint="return it, or compute it outside the traced function",
+        )
+    made = recording.stand_ins
+    name = re.sub(r"\W+", "_", getattr(function, "__name__", "f")).strip("_") or "f"
+    return Recorded(
+        function=recording.builder.finish(name, exit.values),
+        sources=[m.source for m in made],
+        places=exit.places,
+        outputs=outputs,
+        structure=structure,
+        effects=effects,
+        wrt=[i for i, m in enumerate(made) if m.outside is not None and (m.outside._requires_grad or m.flagged)],
+        differentiable=exit.differentiable,
+        param_paths=[
+            names[m.source.index] if isinstance(m.source, Argument) else p.name
+            for m, p in zip(made, recording.builder.params, strict=True)
+        ],
+        reads_grad=[
+            (m.source, None if m.outside._grad is None else tensor_key(m.outside._grad))
+            for m in made
+            if m.reads_grad and m.outside is not None
+        ],
+        stand_ins=list(made),
+        consumed=frozenset(recording.consumed),
+        survivors=kept,
+        containers=changed,
+        obstacle=obstacle or ("it stores a tensor outside, other than as a result" if survivors else ""),
+    )
+
+
+def _plan(exit: Exit, leaves: list[Any]) -> tuple[list[int], Effects]:
+    """The places of what was returned, and the effects, with their places."""
+    outputs = [exit.place(x) for x in leaves]
+    recording, effects = exit.recording, Effects(draws=exit.recording.generators())
+    for i, m in enumerate(recording.stand_ins):
+        inner = m.tensor
+        if m.outside is None:
+            continue
+        if m.flagged:
+            effects.flags.append(i)
+        if inner._storage is not m.storage:
+            effects.memory.append((i, exit.memory(inner)))
+        elif m.storage.version:
+            moves = inner._node is not None
+            number = exit.result(inner)
+            if moves:
+                exit.differentiable.append(number)
+            effects.writes.append((i, number, moves))
+        if m.reads_grad and inner._grad is not m.initial_grad:
+            value = None if inner._grad is None else exit.place(inner._grad)
+            effects.grads.append((exit.place(inner), value))
+    for x in leaves:
+        if isinstance(x, Tensor) and recording.owns(x) and recording.stand_in_of(x) is None and x._grad is not None:
+            effects.grads.append((exit.place(x), exit.place(x._grad)))
+    return outputs, effects
+
+
+# -- running
+
+
+def source_tensor(source: Source, leaves: Sequence[Any]) -> Tensor:
+    """The tensor that a source gives at this call."""
+    match source:
+        case Argument(i):
+            x = leaves[i]
+            if isinstance(x, Tensor):
+                return x
+            return make(x if isinstance(x, np.ndarray) else np.asarray(x, np.float64))
+        case Capture(tensor):
+            return tensor
+        case GradOf(inner):
+            grad = source_tensor(inner, leaves)._grad
+            assert grad is not None  # guarded
+            return grad
+        case Key(generator):
+            return make(np.asarray(generator.key, np.int64))
+        case Offset(generator):
+            return make(np.asarray(generator.offset, np.int64))
+
+
+def program_of(recorded: Recorded, leaves: Sequence[Any], compiled: bool = True) -> Program:
+    """The program of a recording, laid out for the strides of this call's inputs."""
+    inputs = [source_tensor(s, leaves) for s in recorded.sources]
+    strides: list[Strides] = [layout_of(readable(array_of(t))) for t in inputs]
+    written = [i for i, _, _ in recorded.effects.writes]
+    return Program(recorded.function, recorded.wrt, recorded.differentiable, strides, compiled, written)
+
+
+def run(recorded: Recorded, program: Program, leaves: Sequence[Any]) -> Any:
+    """Run the program on this call's inputs, commit its effects, build what the function returns."""
+    inputs = [source_tensor(s, leaves) for s in recorded.sources]
+    effects = recorded.effects
+    if effects.writes:
+        _check_writes(effects, inputs)
+    flagged = [inputs[i] for i in effects.flags if not inputs[i]._requires_grad]
+    try:
+        for t in flagged:
+            t._requires_grad = True
+        results = program(inputs)
+        for i in effects.divisors:
+            if results[i]._array == 0:
+                raise ZeroDivisionError("float division by zero")
+    except BaseException:
+        for t in flagged:
+            t._requires_grad = False
+        raise
+    call = Call(leaves, inputs, results, [])
+    _commit(recorded, call)
+    built = call.built
+    return unflatten(recorded.structure, [built[o] for o in recorded.outputs])
+
+
+def _check_writes(effects: Effects, inputs: Sequence[Tensor]) -> None:
+    """Raises before anything ran where a tensor that is written to must not be."""
+    for position, _, moves in effects.writes:
+        target = inputs[position]
+        if not array_of(target).flags.writeable:
+            raise TraceError(
+                f"a traced function writes in place to a tensor whose memory is read-only ({target.type_})"
+            )
+        if moves and target._view is not None:
+            views.check_write(target, target)
+        for other in inputs:
+            if other is not target and np.may_share_memory(array_of(other), array_of(target)):
+                raise TraceError(
+                    "a traced function writes in place to a tensor that shares its memory with another one it uses "
+                    f"({target.type_})",
+                    hint="pass one of them and take the view inside the function",
+                )
+
+
+def _commit(recorded: Recorded, call: Call) -> None:
+    """Commit the effects, and build the places."""
+    effects = recorded.effects
+    for draw in effects.draws:
+        draw.commit()
+    for position, number, moves in effects.writes:
+        commit(call.inputs[position], call.results[number], moves)
+    survivors = {place: t for t, place in recorded.survivors}
+    for number, place in enumerate(recorded.places):
+        built = place.build(call)
+        if number in survivors:
+            become(survivors[number], built)
+            built = survivors[number]
+        call.built.append(built)
+    for position, number in effects.memory:
+        target, memory = call.inputs[position], call.built[number]
+        target._array, target._storage = memory._array, memory._storage
+    for owner, value in effects.grads:
+        call.built[owner]._grad = None if value is None else call.built[value]
+    if recorded.obstacle:
+        _adopt(recorded, call)
+
+
+def _adopt(recorded: Recorded, call: Call) -> None:
+    """What the function stored or changed by itself: stand-ins become the tensors they stood for, and the
+    containers it got copies of become what it made of them."""
+    outside: dict[int, Any] = {}
+    for m, t in zip(recorded.stand_ins, call.inputs, strict=True):
+        if isinstance(m.source, (Argument, Capture, GradOf)):
+            outside[id(m.tensor)] = call.leaves[m.source.index] if m.tensor._weak else t  # type: ignore[union-attr]
+            if not m.tensor._weak:
+                become(m.tensor, t)
+    counterparts = {id(b): a for a, b in recorded.containers}
+
+    def back(x: Any) -> Any:
+        if isinstance(x, tuple):
+            made = [back(y) for y in x]
+            return type(x)(*made) if hasattr(x, "_fields") else tuple(made)
+        return counterparts.get(id(x), outside.get(id(x), x))
+
+    for a, b in recorded.containers:
+        if isinstance(a, list):
+            a[:] = [back(x) for x in b]
+        elif isinstance(a, dict):
+            items = [(k, back(x)) for k, x in b.items()]
+            a.clear()
+            a.update(items)
+        else:
+            for k, x in vars(b).items():
+                object.__setattr__(a, k, back(x))

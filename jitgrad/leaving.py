@@ -1,0 +1,285 @@
+"""What leaves a recording, and how it comes to be at every call.
+
+A tensor that a function returns, stores or leaves in a `.grad` may be a result of the program, a tensor from
+outside, or a view of either: eager hands out views, so they are taken again, on the tensors of the call and in
+their graph. Two tensors over one memory are over one memory again. Each tensor object has one `Place`.
+
+The graph that the recorded function built is audited too: a result whose graph eager could not run backward
+(its buffers freed by a backward inside, a saved value overwritten) gets a node that raises what eager raises.
+
+Invariants: places refer only to places before them. Imports: `recording`, `autograd`, `tensors`, `state`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .autograd.function import FunctionNode
+from .autograd.graph import AccumulateGrad, Node, OpNode, Saved, gradient_edge, second_backward
+from .dispatch import apply
+from .errors import InplaceError, TraceError
+from .ir.core import Value
+from .recording import Argument, RecordedStorage, Recording, Steps
+from .state import state
+from .tensors import Tensor, make, up_to_date
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A Python value, the same at every call."""
+
+    value: Any
+
+    def build(self, call: Call) -> Any:
+        return self.value
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """An argument that is no tensor."""
+
+    index: int
+
+    def build(self, call: Call) -> Any:
+        return call.leaves[self.index]
+
+
+@dataclass(frozen=True, eq=False)
+class Number:
+    """A result that is a Python number."""
+
+    index: int
+
+    def build(self, call: Call) -> Any:
+        return call.results[self.index]._array.item()  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """A tensor from outside: an input of the program."""
+
+    position: int
+
+    def build(self, call: Call) -> Any:
+        return call.inputs[self.position]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A result of the program. `leaf`: one that requires grad; `broken`: why its backward raises."""
+
+    index: int
+    leaf: bool = False
+    broken: Exception | None = None
+
+    def build(self, call: Call) -> Any:
+        t = call.results[self.index]
+        if self.leaf:
+            t._requires_grad = True
+        if self.broken is not None:
+            t._node, t._requires_grad = BrokenBackward(t, self.broken), True
+        return t
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A view of another place: `steps` taken on it, with or without the graph, or detached from it."""
+
+    base: int
+    steps: Steps
+    mode: str  # "graph", "no_grad", "detached"
+    leaf: bool = False
+
+    def build(self, call: Call) -> Any:
+        base = call.built[self.base]
+        if self.mode == "detached":
+            base = make(base._array, base._storage)
+        before, state.grad_enabled = state.grad_enabled, self.mode == "graph"
+        try:
+            for op, attrs in self.steps:
+                base = apply(op, base, **attrs)
+        finally:
+            state.grad_enabled = before
+        if self.mode == "detached":
+            base._view = None
+            base._requires_grad = self.leaf
+        return base
+
+
+Place = Constant | Leaf | Number | Outside | Result | Shown
+
+
+@dataclass(eq=False)
+class Call:
+    """One run of a program: what went in, what came out, and the places built so far."""
+
+    leaves: Sequence[Any]
+    inputs: Sequence[Tensor]
+    results: Sequence[Tensor]
+    built: list[Any]
+
+
+class BrokenBackward(Node):
+    """The backward of a result whose graph cannot be run: it raises what eager raises."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, t: Tensor, error: Exception) -> None:
+        super().__init__([(AccumulateGrad(t.detach()), 0)], [t.type_])  # an edge, so that it is run at all
+        self.error = error
+
+    def pull(self, domain: Any, cts: list[Any], wanted: Sequence[bool]) -> Sequence[Any]:
+        raise type(self.error)(*self.error.args)
+
+
+class Exit:
+    """Collects what leaves `recording`: `places`, and the values of the program's results."""
+
+    def __init__(
+        self, recording: Recording, leaving: Iterable[Any], audits: dict[int, Exception | None]
+    ) -> None:
+        self.recording = recording
+        self.audits = audits  # by id of the tensor
+        self.places: list[Place] = []
+        self.values: list[Value] = []
+        self.differentiable: list[int] = []
+        inner = {id(t): t for x in leaving if isinstance(x, Tensor) for t in (recording.standing(x),)}
+        self._sharing = Counter(id(t._storage) for t in inner.values())
+        self._known: dict[int, int] = {}  # by id of a tensor that is alive as long as new ones are made
+        self._positions = {id(m.tensor): i for i, m in enumerate(recording.stand_ins)}
+
+    def result(self, t: Tensor | Value) -> int:
+        """The number of a new result of the program that holds `t`."""
+        self.values.append(t if isinstance(t, Value) else self.recording.value(t))
+        return len(self.values) - 1
+
+    def place(self, x: Any) -> int:
+        """The number of the place of `x`, made where it has none yet."""
+        if not isinstance(x, Tensor):
+            return self._add(Constant(x))
+        t = self.recording.standing(x)
+        if t._view is not None:
+            up_to_date(t)
+        found = self._known.get(id(t))
+        if found is None:
+            found = self._known[id(t)] = self._place(t)
+        return found
+
+    def memory(self, t: Tensor) -> int:
+        """The number of a place that is a tensor over the memory of `t`, outside the graph."""
+        storage = t._storage
+        assert isinstance(storage, RecordedStorage)
+        return self._add(Shown(self._root(storage), storage.steps_of(t), "detached"))
+
+    def _add(self, place: Place) -> int:
+        self.places.append(place)
+        return len(self.places) - 1
+
+    def _place(self, t: Tensor) -> int:
+        made = self.recording.stand_in_of(t)
+        if made is not None:
+            if t._weak and isinstance(made.source, Argument):
+                return self._add(Leaf(made.source.index))
+            return self._add(Outside(self._position(t)))
+        if t._weak:
+            return self._add(Number(self.result(t)))
+        storage = t._storage
+        assert isinstance(storage, RecordedStorage)
+        leaf = t._requires_grad and t._node is None
+        alone = self._sharing[id(storage)] <= 1 and self.recording.memory_of(t) is None
+        if not alone and t._view is not None and _is_replay(t):
+            mode = "graph" if t._view.follows else "no_grad"
+            return self._add(Shown(self.place(t._view.base), t._view.steps, mode))
+        if not alone and t._node is None and self._first(storage) is not t:
+            return self._add(Shown(self._root(storage), storage.steps_of(t), "detached", leaf))
+        broken = self._audited(t) if t._requires_grad and not leaf else None
+        index = self.result(t)
+        if t._requires_grad and not leaf and broken is None:
+            self.differentiable.append(index)
+        return self._add(Result(index, leaf, broken))
+
+    def _audited(self, t: Tensor) -> Exception | None:
+        if id(t) not in self.audits:
+            self.audits[id(t)] = audit(t, self.recording)
+        return self.audits[id(t)]
+
+    def _position(self, t: Tensor) -> int:
+        if id(t) not in self._positions:  # captured only now: it is returned as it is
+            self._positions = {id(m.tensor): i for i, m in enumerate(self.recording.stand_ins)}
+        return self._positions[id(t)]
+
+    def _first(self, storage: RecordedStorage) -> Tensor | None:
+        """The tensor of this recording that shows the whole memory of `storage`, if it lives."""
+        for ref, steps in storage.members:
+            t = ref()
+            if t is not None and not steps and self.recording.stand_in_of(t) is None:
+                return t
+        return None
+
+    def _root(self, storage: RecordedStorage) -> int:
+        """The place that holds the memory of `storage`."""
+        made = self.recording.owner(storage)
+        if made is not None:
+            return self.place(made.tensor)
+        first = self._first(storage)
+        if first is not None:
+            return self.place(first)
+        if id(storage) not in self._known:
+            self._known[id(storage)] = self._add(Result(self.result(storage.value)))
+        return self._known[id(storage)]
+
+
+def _is_replay(t: Tensor) -> bool:
+    """Whether taking the view `t` again gives it its place in the graph."""
+    assert t._view is not None
+    if not t._requires_grad:
+        return not (t._view.follows and t._view.base._requires_grad)
+    return isinstance(t._node, OpNode) and t._node.op_name == t._view.steps[-1][0]
+
+
+def audit(t: Tensor, recording: Recording) -> Exception | None:
+    """Why eager could not run backward from `t`, walking the graph that the function built; None if it could.
+
+    Raises TraceError where the graph ends in a leaf that the function made itself.
+    """
+    edge = gradient_edge(t)
+    assert edge is not None
+    seen, stack = {edge[0]}, [edge[0]]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, AccumulateGrad) and recording.stand_in_of(node.variable) is None:
+            raise TraceError(
+                "a result of a traced function depends on a tensor that the function itself made to require grad: its "
+                "gradient would be lost",
+                hint="return the result detached, or make the leaf outside and pass it",
+            )
+        broken = _broken(node)
+        if broken is not None:
+            return broken
+        for following in node.edges:
+            if following is not None and following[0] not in seen:
+                seen.add(following[0])
+                stack.append(following[0])
+    return None
+
+
+def _broken(node: Node) -> Exception | None:
+    """Why `node` cannot run, if it cannot."""
+    saved: list[Saved] = []
+    if isinstance(node, OpNode):
+        if node.released:
+            return second_backward()
+        saved = [s for _, s in (*(node.operands or ()), *node.outs)]
+    elif isinstance(node, FunctionNode):
+        if node._released:
+            return second_backward()
+        saved = [s for s, _ in node._saved if s is not None]
+    for s in saved:
+        try:
+            s.check()
+        except InplaceError as error:
+            return error.with_traceback(None)
+    return None
