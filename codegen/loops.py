@@ -254,12 +254,18 @@ class _Emitter:
             if not store.total:
                 self.store(walk, store, place, values[store.node])
         after = []
+        position = self.position(slow, at) if any(a.positional for a in walk.sums) else ""
         for acc, state, source in zip(walk.sums, states, walk.sources, strict=True):
             value = values[source]
             if acc.masked and walk.mask is not None:
                 value = walk.lanes.select(walk.mask, value, identity_of(acc.op, acc.dtype))
-            after.append(acc.step(state, value, at))
+            after.append(acc.step(state, value, position))
         return after
+
+    def position(self, slow: list[str], index: str) -> str:
+        """The number of an element in its row, whatever axes the row is walked by."""
+        inner = self.kernel.inner
+        return linear(self.code, 0, [(i, math.prod(inner[k + 1 :])) for k, i in enumerate([*slow, index])])
 
     def store(self, walk: _Walk, store: Store, place: _Place, value: Vec) -> None:
         if store.combine:

@@ -180,6 +180,24 @@ def test_integer_sums_wrap(dtype):
     check(b.finish("f", [b.sum(x, axes=(0,)), b.cumsum(x, axis=0)]), [array])
 
 
+def test_positions_count_all_axes_of_a_row():
+    """One operand lies transposed, so the row is walked by two axes; a position is one along both."""
+    b, (x, y) = build(TensorType(f32, (8, 4, 8)), TensorType(f32, (8, 8, 4)))
+    row = b.reshape(b.add(x, b.permute(y, perm=(0, 2, 1))), shape=(8, 32))
+    f = b.finish("f", [b.argmax(row, axis=1), b.argmin(row, axis=1)])
+    assert any(len(k.inner) == 2 for k in schedule(f).kernels)
+    check(f, [rng().normal(size=s).astype(np.float32) for s in ((8, 4, 8), (8, 8, 4))])
+
+
+def test_what_is_put_together_from_parts_is_read_when_it_is_whole():
+    """Both parts of the concat are row scalars; what reads it is short work over the same rows."""
+    b, (x,) = build(TensorType(f32, (4, 5)))
+    total = b.sum(x, axes=(1,))
+    both = b.concat(total, b.neg(total), axis=0)
+    back = b.slice(both, start=(0,), limit=(4,), step=(1,))
+    check(b.finish("f", [b.mul(b.exp(back), b.exp(total))]), [rng().normal(size=(4, 5)).astype(np.float32)])
+
+
 # Products.
 
 

@@ -213,9 +213,11 @@ class Grouping:
 
     def _in_place(self, group: Group, level: int, ref: Ref, inner: int) -> bool:
         """Whether an operand made in `group` is read at the step, or the row, that makes it."""
-        if ref.root not in self.home:
-            return False
-        return in_place(level, self.home[ref.root][1], ref.view, group.size, inner)
+        return in_place(level, self._level(ref.root), ref.view, group.size, inner)
+
+    def _level(self, root: Root) -> int:
+        """The level that a root is made at; one put together from parts is whole only after their kernels."""
+        return self.home[root][1] if root in self.home else AFTER
 
     def _join(self, group: Group, item: Item, sources: dict[Group, list[Ref]]) -> None:
         fit = self._fit(group, item)
@@ -308,15 +310,14 @@ class Grouping:
         if cuts is None or into.row_cost + spent > _row_budget(into.inner):
             return False
         for level, ref in into.edges:
-            home = self.home.get(ref.root)
-            if home is not None and home[0] is other:
-                made = AFTER if home[1] == AFTER else ROW
+            if any(g is other for g in self._makers(ref.root)):
+                made = AFTER if self._level(ref.root) == AFTER else ROW
                 if not in_place(level, made, ref.view, into.size, into.inner):
                     return False
         for _, ref in other.edges:
-            home = self.home.get(ref.root)
-            inside = home is not None and home[0] is into
-            if home is not None and inside and not in_place(ROW, home[1], ref.view, into.size, into.inner):
+            if any(g is into for g in self._makers(ref.root)) and not self._in_place(
+                into, ROW, ref, into.inner
+            ):
                 return False
         self._absorb(into, other, [(i, ROW) for i, _ in other.members])
         for item, _ in other.members:
