@@ -73,6 +73,7 @@ class Recorded:
 
 def record(
     function: Callable[..., Any],
+    name: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     leaves: list[Any],
@@ -105,7 +106,7 @@ def record(
         obstacle = _obstacle(recording, modes, bool(changed))
         del new_args, new_kwargs, containers
         holder, returned = [returned], None
-        recorded = _finish(recording, function, holder, names, changed, obstacle, failed is not None)
+        recorded = _finish(recording, name, holder, names, changed, obstacle, failed is not None)
     finally:
         state.recording = None
     if failed is not None:
@@ -185,7 +186,7 @@ def _leaves(returned: Any) -> tuple[list[Any], Structure]:
 
 def _finish(
     recording: Recording,
-    function: Callable[..., Any],
+    name: str,
     holder: list[Any],
     names: list[str],
     changed: Containers,
@@ -212,7 +213,7 @@ def _finish(
             hint="return it, or compute it outside the traced function",
         )
     made = recording.stand_ins
-    name = re.sub(r"\W+", "_", getattr(function, "__name__", "f")).strip("_") or "f"
+    name = re.sub(r"\W+", "_", name).strip("_") or "f"
     return Recorded(
         function=recording.builder.finish(name, exit.values),
         sources=[m.source for m in made],

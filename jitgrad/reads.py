@@ -3,25 +3,31 @@
 Recording sees tensors. It cannot see Python: a global float, an attribute, the length of a list, a
 helper that is replaced. So after a recording a `Snapshot` is taken of everything that the code which ran
 could have read by name: the globals and closure cells of the user's functions that ran, and from there
-attributes (those whose names occur in that code), items of containers, defaults of functions. A later call
-compares; a tensor counts as the same if it is the same object (its data is read anew at every call), a
-number, a string or a NumPy array if it is equal, anything else if it is the same object with the same
-contents.
+attributes (those whose names occur in that code; all, where it computes names), items of containers,
+defaults of functions. A later call compares; a tensor counts as the same if it is the same object (its data
+is read anew at every call), a number, a string or a NumPy array if it is equal, anything else if it is the
+same object with the same contents.
 
-Two things a snapshot cannot guard, and `Watcher` finds both while the function is recorded: a call into
-code whose result depends on hidden state (`random.random()`, `time.time()`, `input()`, `print` for its
-effect), and a change that the function itself makes to what it reads (`log.append(t)`). The recording is
-then good for the one call that made it, and the next call records again: slower, never stale.
+Some things a snapshot cannot guard: a call into code whose result depends on hidden state
+(`random.random()`, `time.time()`, `input()`, `print` for its effect), which `Watcher` finds while the function
+is recorded; an iterator or a NumPy generator within reach; a change that the function itself makes to what it
+reads (`log.append(t)`). The recording is then good for the one call that made it, and the next call records again:
+slower, never stale.
 
 Imports: `tensors`, `errors`.
 """
 
 from __future__ import annotations
 
+import array
+import builtins
 import dis
+import functools
 import gc
+import os
 import sys
 import types
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -35,20 +41,25 @@ LIMIT = 20_000  # objects
 ARRAY_LIMIT = 1 << 16  # bytes of a NumPy array, which is compared by content
 
 # Modules whose functions give another result at another time, or act on the world.
-TOO_MANY = "it can reach too many Python objects to watch them for changes"
 _HIDDEN_STATE = frozenset(
-    {"random", "_random", "time", "_time", "os", "posix", "secrets", "uuid", "socket", "_io", "io"}
+    {
+        "random", "_random", "time", "_time", "os", "posix", "nt", "secrets", "uuid", "socket", "_io", "io",
+        "_contextvars", "_queue", "_ctypes", "ctypes",
+    }
 )
-_HIDDEN_BUILTINS = frozenset({"input", "open", "print", "next"})
+_HIDDEN_BUILTINS = frozenset({"input", "open", "print", "next", "eval", "exec", "globals", "id"})
+_HIDDEN_CLOCKS = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
+# Code with these names in it may read attributes whose names are not in it.
+_COMPUTED_NAMES = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars", "dir", "attrgetter", "__dict__"})
+# Where code lies that jitgrad itself calls; generated methods have no file.
+_LIBRARIES = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(np.__file__) + os.sep, "<string>")
 _WALKED_WHOLE = ("jitgrad.nn", "jitgrad.optim")
 _ATOMS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 _OPAQUE = (
-    types.BuiltinFunctionType,
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
     np.ufunc,
     np.dtype,
-    type,
 )
 
 
@@ -80,14 +91,22 @@ class Watcher:
     def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
         code = frame.f_code
         if event == "call":
-            if code not in self.codes and not is_own_code(code):
+            if code not in self.codes and not is_own_code(code) and not _helps_us(frame):
                 self.codes[code] = frame.f_globals
         elif event == "c_call" and self.hidden is None and not is_own_code(code):
             name = _hidden(arg)
-            if name:
+            if name and not _helps_us(frame):
                 self.hidden = (name, user_location(1))
         if self._before is not None:
             self._before(frame, event, arg)
+
+
+def _helps_us(frame: types.FrameType) -> bool:
+    """Whether a library runs here on our own behalf, not on that of the user's code."""
+    at: types.FrameType | None = frame
+    while at is not None and at.f_code.co_filename.startswith(_LIBRARIES):
+        at = at.f_back
+    return at is not None and at is not frame and is_own_code(at.f_code)
 
 
 def _hidden(function: Any) -> str:
@@ -95,11 +114,13 @@ def _hidden(function: Any) -> str:
     module = getattr(function, "__module__", None)
     owner = getattr(function, "__self__", None)
     if module is None and owner is not None and not isinstance(owner, types.ModuleType):
-        module = type(owner).__module__
+        module = (owner if isinstance(owner, type) else type(owner)).__module__
     name = getattr(function, "__qualname__", getattr(function, "__name__", ""))
     if module == "builtins":
         return name if name in _HIDDEN_BUILTINS else ""
     root = (module or "").split(".")[0]
+    if root == "datetime":
+        return name if name in _HIDDEN_CLOCKS else ""
     if root in _HIDDEN_STATE or (module or "").startswith("numpy.random"):
         return f"{module}.{name}"
     return ""
@@ -109,7 +130,8 @@ class Snapshot:
     """What was read, as it was: a list of checks, each a container, a key in it, and what was there."""
 
     def __init__(self, roots: Iterable[Any], codes: dict[types.CodeType, dict[str, Any]]) -> None:
-        self.obstacle = ""  # why this snapshot cannot guard what is read
+        self.complete = True
+        self.obstacle = ""  # why this snapshot cannot guard what was read
         self._checks: list[tuple[Any, Any, Any]] = []  # (container, key, seen)
         self._lengths: list[tuple[Any, int]] = []
         self._seen: set[int] = set()
@@ -117,6 +139,8 @@ class Snapshot:
         self.functions: dict[types.CodeType, dict[str, Any]] = {}  # met on the way, not among `codes`
         self._codes = set(codes)
         self._names = {n for code in codes for n in code.co_names}
+        self._all_names = not self._names.isdisjoint(_COMPUTED_NAMES)
+        self._visited: set[types.CodeType] = set()
         self._globals: dict[int, tuple[dict[str, Any], set[str]]] = {}
         for code, variables in codes.items():
             self._globals.setdefault(id(variables), (variables, set()))[1].update(code.co_names)
@@ -125,11 +149,17 @@ class Snapshot:
             for name in names:
                 if name in variables:
                     queue.extend(self._check(variables, name, variables[name]))
+                elif hasattr(builtins, name):
+                    self._checks.append((variables, name, _GONE))
         for code, variables in codes.items():
             for name in _stored_globals(code) - variables.keys():
                 self._checks.append((variables, name, _GONE))
         while queue:
             queue.extend(self._visit(queue.pop()))
+        known = self._visited.union(c for code in codes for c in code.co_consts if isinstance(c, types.CodeType))
+        for code in codes.keys() - known:
+            if any(not n.startswith("__") for n in code.co_freevars):
+                self.obstacle = f"it calls {code.co_name}, and the variables that it closes over were not found"
 
     @staticmethod
     def before(function: Any, roots: Iterable[Any]) -> Snapshot:
@@ -139,7 +169,7 @@ class Snapshot:
         while True:
             snapshot = Snapshot(roots, codes)
             found = {c: g for c, g in snapshot.functions.items() if c not in codes}
-            if not found or snapshot.obstacle:
+            if not found or not snapshot.complete:
                 return snapshot
             codes.update(found)
 
@@ -165,18 +195,27 @@ class Snapshot:
         self._seen.add(id(x))
         self._keep.append(x)
         if len(self._seen) > LIMIT:
-            self.obstacle = TOO_MANY
+            self.complete = False
             return
         if isinstance(x, types.FunctionType):
             yield from self._visit_function(x)
         elif isinstance(x, np.ndarray):
             if x.nbytes > ARRAY_LIMIT:
-                self.obstacle = TOO_MANY
+                self.complete = False
             self._checks.append((x, CONTENTS, x.tobytes()))
         elif isinstance(x, types.MethodType):
             yield x.__func__
             yield x.__self__
-        elif isinstance(x, (list, tuple)):
+        elif isinstance(x, types.BuiltinFunctionType):
+            if not isinstance(x.__self__, (types.ModuleType, type)):
+                yield x.__self__
+        elif isinstance(x, functools.partial):
+            yield from (x.func, x.args, x.keywords)
+        elif isinstance(x, property):
+            yield from (x.fget, x.fset, x.fdel)
+        elif isinstance(x, (bytearray, memoryview, array.array)):
+            self._checks.append((x, CONTENTS, bytes(x)))
+        elif isinstance(x, (list, tuple, deque)):
             self._lengths.append((x, len(x)))
             for i, item in enumerate(x):
                 yield from self._check(x, i, item)
@@ -191,13 +230,15 @@ class Snapshot:
                 yield from self._visit_names(x.__dict__)
         elif not isinstance(x, type) and hasattr(x, "__wrapped__"):  # a traced function, a partial...
             yield x.__wrapped__
+        elif isinstance(x, type):
+            yield from self._visit_class(x)
         elif not isinstance(x, _OPAQUE):
             yield from self._visit_object(x)
-        elif isinstance(x, type) and x.__module__ != "builtins":
-            yield from self._visit_names(x.__dict__)
 
     def _visit_function(self, f: types.FunctionType) -> Iterator[Any]:
         code = f.__code__
+        if (wrapped := getattr(f, "__wrapped__", None)) is not None:
+            yield wrapped
         if is_own_code(code):
             return
         if code not in self._codes:
@@ -206,37 +247,56 @@ class Snapshot:
                 if isinstance(inner, types.CodeType):
                     self.functions[inner] = f.__globals__
             return
+        self._visited.add(code)
         for cell in f.__closure__ or ():
             try:
                 yield from self._check(cell, CELL, cell.cell_contents)
             except ValueError:  # not filled yet
                 continue
-        yield from self._check(f, "__code__", f.__code__)
-        yield f.__defaults__
-        yield f.__kwdefaults__
-        if (wrapped := getattr(f, "__wrapped__", None)) is not None:
-            yield wrapped
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            yield from self._check(f, name, getattr(f, name))
 
-    def _visit_names(self, variables: Any) -> Iterator[Any]:
-        for name in self._names:
+    def _visit_names(self, variables: Any, every: bool = False) -> Iterator[Any]:
+        for name in list(variables) if every else self._names:
             if name in variables:
                 yield from self._check(variables, name, variables[name])
 
+    def _visit_class(self, cls: type) -> Iterator[Any]:
+        """The attributes that code names, and the methods that Python calls by itself."""
+        bases = [b for b in cls.__mro__ if b.__module__ != "builtins"]
+        for i, base in enumerate(bases):
+            yield from self._visit_names(base.__dict__)
+            for name, x in base.__dict__.items():
+                if isinstance(x, types.FunctionType) and name.startswith("__"):
+                    yield x
+            below = {n for b in bases[i + 1 :] for n in b.__dict__ if n in self._names}
+            self._checks += [(base.__dict__, n, _GONE) for n in below - base.__dict__.keys()]
+
     def _visit_object(self, x: Any) -> Iterator[Any]:
-        variables = getattr(x, "__dict__", None)
         cls = type(x)
+        if _hides_state(cls):
+            self.obstacle = f"it can reach a {cls.__module__}.{cls.__name__}, whose state cannot be watched"
+            return
+        variables = getattr(x, "__dict__", None)
         if isinstance(variables, dict):
             if cls.__module__.startswith(_WALKED_WHOLE):  # its own code reads more than the user's names
                 yield variables
             else:
                 self._lengths.append((variables, len(variables)))  # an attribute set for the first time
-                yield from self._visit_names(variables)
+                yield from self._visit_names(variables, self._all_names)
+        yield cls
         for base in cls.__mro__:
-            if base.__module__ != "builtins":
-                yield from self._visit_names(base.__dict__)
             for name in getattr(base, "__slots__", ()):
-                if name in self._names and hasattr(x, name):
+                if (name in self._names or self._all_names) and hasattr(x, name):
                     yield from self._check(_Slots(x), name, getattr(x, name))
+
+
+def _hides_state(cls: type) -> bool:
+    """Whether objects of `cls` give another result each time they are asked, and not by Python code of theirs."""
+    advance = getattr(cls, "__next__", None)
+    return (advance is not None and not isinstance(advance, types.FunctionType)) or cls.__module__.startswith(
+        "numpy.random"
+    )
 
 
 class _Whole:
@@ -269,7 +329,9 @@ def _look(container: Any, key: Any) -> Any:
         except ValueError:
             return _GONE
     if key is CONTENTS:
-        return container.tobytes() if isinstance(container, np.ndarray) else frozenset(container)
+        if isinstance(container, np.ndarray):
+            return container.tobytes()
+        return frozenset(container) if isinstance(container, (set, frozenset)) else bytes(container)
     if isinstance(container, _Slots):
         return getattr(container.owner, key, _GONE)
     if isinstance(container, types.FunctionType):

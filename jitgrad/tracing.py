@@ -72,6 +72,9 @@ class TracedFunction:
 
     def __init__(self, function: Callable[..., Any], max_compiles: int) -> None:
         functools.update_wrapper(self, function)
+        if not hasattr(function, "__name__"):  # a partial, or an object that can be called
+            inner = function.func if isinstance(function, functools.partial) else type(function)
+            self.__name__ = self.__qualname__ = getattr(inner, "__name__", "function")
         self.__wrapped__ = function
         self.max_compiles = max_compiles
         self._entries: dict[Any, list[Entry]] = {}
@@ -110,7 +113,7 @@ class TracedFunction:
             roots = signature.objects
             before = Snapshot.before(self.__wrapped__, roots)
             recorded, watcher = record(
-                self.__wrapped__, args, kwargs, leaves, structure, names, self._static_floats
+                self.__wrapped__, self.__name__, args, kwargs, leaves, structure, names, self._static_floats
             )
             if recorded.consumed - self._static_floats:
                 self._static_floats |= recorded.consumed
@@ -207,6 +210,8 @@ def trace(function: Callable[..., Any] | None = None, *, max_compiles: int = MAX
     """
     if function is None:
         return functools.partial(trace, max_compiles=max_compiles)
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(trace(function.__func__, max_compiles=max_compiles))
     if isinstance(function, Tensor):
         return function.trace()
     if not callable(function):
@@ -235,12 +240,12 @@ def _obstacle(recorded: Recorded, watcher: Watcher, before: Snapshot, after: Sna
         return f"it calls {name}, whose result or effect a recording cannot repeat" + (
             f"\n{loc.excerpt()}" if loc else ""
         )
-    return before.obstacle or after.obstacle or _own_change(before) or recorded.obstacle
-
-
-def _own_change(before: Snapshot) -> str:
+    if not before.complete or not after.complete:
+        return "it can reach too many Python objects to watch them for changes"
     changed = before.changed()
-    return f"it changes what it reads itself: {changed}" if changed else ""
+    if changed:
+        return f"it changes what it reads itself: {changed}"
+    return after.obstacle or recorded.obstacle
 
 
 # -- names
@@ -275,5 +280,6 @@ def record_function(
     if isinstance(function, TracedFunction):
         function = function.__wrapped__
     leaves, structure = flatten((args, kwargs))
-    recorded, _ = record(function, args, kwargs, leaves, structure, binder(function)(args, kwargs))
+    name = getattr(function, "__name__", "f")
+    recorded, _ = record(function, name, args, kwargs, leaves, structure, binder(function)(args, kwargs))
     return recorded
