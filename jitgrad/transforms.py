@@ -10,6 +10,7 @@ Imports: `autograd`, `pytree`, `tensors`, `state`.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,10 +31,12 @@ def value_and_grad(
     floating-point tensors. grads has the argument's structure; it is a tuple whenever argnums is a
     sequence. has_aux: `f` returns `(scalar, aux)`, and the result is `((value, aux), grads)`. Results do
     not require grad; inside another value_and_grad or grad they are differentiable, to any order.
-    Raises TypeError for an argument that is not floating point, RuntimeError for a result that is not a
-    scalar tensor, IndexError for a position that was not passed.
+    Raises TypeError for positions that are not integers, an argument that is not floating point and a result
+    that is no pair with has_aux; RuntimeError for a result that is not a scalar tensor, IndexError for a
+    position that was not passed, ValueError for an argument named twice.
     """
-    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    several = isinstance(argnums, Sequence)
+    positions = _positions(argnums if several else (argnums,))
 
     @functools.wraps(f)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -43,7 +46,7 @@ def value_and_grad(
         state.transforms += 1
         try:
             returned = f(*called, **kwargs)
-            value, aux = returned if has_aux else (returned, None)
+            value, aux = _pair(f, returned) if has_aux else (returned, None)
             grads = _gradients(f, value, leaves, nested)
         finally:
             state.grad_enabled = before
@@ -52,7 +55,7 @@ def value_and_grad(
             value, aux = tree_map(_detached, (value, aux))
         rest = iter(grads)
         trees = [unflatten(s, [next(rest) for _ in paths(s)]) for s in structures]
-        result = trees[0] if isinstance(argnums, int) else tuple(trees)
+        result = tuple(trees) if several else trees[0]
         return ((value, aux), result) if has_aux else (value, result)
 
     return wrapped
@@ -72,16 +75,39 @@ def grad(
     return wrapped
 
 
+def _positions(argnums: Sequence[Any]) -> tuple[int, ...]:
+    try:
+        return tuple([operator.index(p) for p in argnums])
+    except TypeError:
+        raise TypeError(f"argnums must be positions of arguments, got {argnums!r}") from None
+
+
+def _pair(f: Callable[..., Any], returned: Any) -> tuple[Any, Any]:
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(f"with has_aux=True, {_name(f)} must return a pair (value, aux), got {_described(returned)}")
+    return returned
+
+
+def _described(x: Any) -> str:
+    if isinstance(x, tuple):
+        return f"a tuple of {len(x)}"
+    return str(x.type_) if isinstance(x, Tensor) else type(x).__name__
+
+
 def _fresh_leaves(
     f: Callable[..., Any], positions: Sequence[int], args: tuple[Any, ...], nested: bool
 ) -> tuple[list[Any], list[Tensor], list[Any]]:
     """The arguments with those at `positions` replaced by leaves that require grad, and those leaves."""
     called, leaves, structures = list(args), [], []
+    taken: set[int] = set()
     for p in positions:
         if not -len(args) <= p < len(args):
             raise IndexError(
                 f"argnums names argument {p}, but {_name(f)} was called with {len(args)} positional arguments"
             )
+        if p % len(args) in taken:
+            raise ValueError(f"argnums names argument {p % len(args)} of {_name(f)} twice: {tuple(positions)}")
+        taken.add(p % len(args))
         parts, structure = flatten(args[p])
         fresh = [
             _leaf(x, path, nested) for x, path in zip(parts, paths(structure, f"argument {p}"), strict=True)
@@ -115,9 +141,8 @@ def _leaf(x: Any, path: str, nested: bool) -> Tensor:
 
 def _gradients(f: Callable[..., Any], value: Any, leaves: list[Tensor], nested: bool) -> list[Any]:
     if not isinstance(value, Tensor) or value.type_.size != 1:
-        got = value.type_ if isinstance(value, Tensor) else type(value).__name__
         raise RuntimeError(
-            f"value_and_grad: {_name(f)} must return a scalar tensor (one with scalar outputs), got {got}"
+            f"value_and_grad: {_name(f)} must return a scalar tensor (one with scalar outputs), got {_described(value)}"
         )
     if not value._requires_grad:
         return [t.new_zeros(t.shape) for t in leaves]

@@ -226,6 +226,17 @@ def test_value_and_grad_refuses_bad_input():
         jitgrad.value_and_grad(lambda x: x * 2)(rand(3))
     with pytest.raises(IndexError, match="argument 2"):
         jitgrad.value_and_grad(lambda x: x.sum(), 2)(rand(3))
+    for twice in ((0, 0), (0, -2)):  # the second leaf would take the first one's gradient
+        with pytest.raises(ValueError, match="argument 0 of <lambda> twice"):
+            jitgrad.grad(lambda x, y: (x * y).sum(), twice)(rand(3), rand(3))
+    for names in ("x", ("x",), 0.0, None):
+        with pytest.raises(TypeError, match="argnums must be positions"):
+            jitgrad.grad(lambda x: x.sum(), names)
+    for returned in (1.0, (1, 2, 3)):
+        with pytest.raises(TypeError, match="must return a pair"):
+            jitgrad.value_and_grad(lambda x, r=returned: r, has_aux=True)(rand(3))
+    with pytest.raises(RuntimeError, match="scalar outputs.*got a tuple of 2"):
+        jitgrad.grad(lambda x: (x.sum(), 1))(rand(3))
 
 
 # -- arguments
