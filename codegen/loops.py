@@ -17,7 +17,7 @@ Imports: `ir.fuse`, `ir.types`, `control`, `emit`, `fork`, `memory`, `reductions
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir.fuse import ELEMENT, Access, LoopKernel, Node, Phase, Store
@@ -25,7 +25,7 @@ from ..ir.types import bool_, i32, i64
 from .abi import Traps
 from .control import clamp, element, fill, linear, loop, power_of_two_below
 from .emit import LOWER
-from .fork import RANGE, emit_chunk_entry
+from .fork import RANGE
 from .memory import Memory
 from .philox import philox_elements, philox_run
 from .reductions import BLOCK, Accumulator, combine, identity_of, positions
@@ -36,16 +36,17 @@ PEEL_NODES = 24  # bodies up to this size are written twice rather than masked i
 
 
 @dataclass(slots=True)
-class _Place:
+class Place:
     """Where in the iteration code is being written: lanes, indices of the slow inner axes, and of the vector."""
 
+    memory: Memory
     lanes: Lanes
     slow: list[str]
     index: str
 
 
 @dataclass(slots=True)
-class _Walk:
+class Walk:
     """One phase on its lanes: what it accumulates, whose values go where."""
 
     phase: Phase
@@ -58,14 +59,9 @@ class _Walk:
     mask: Vec | None = None  # lanes not done before, where some were
 
 
-def emit_loops(code: Code, name: str, kernel: LoopKernel, target: Target, traps: Traps) -> None:
-    """Write the function `name`, which runs `kernel` (or one chunk of it)."""
-    _Emitter(code, kernel, target, traps).function(name)
-    if kernel.chunks > 1:
-        emit_chunk_entry(code, name, len(kernel.buffers()) + 1, kernel.outer[0], kernel.chunks)
+class Emitter:
+    """Writes one kernel. `scalar` and `row_lanes` are the lanes of what is computed once and once a row."""
 
-
-class _Emitter:
     def __init__(self, code: Code, kernel: LoopKernel, target: Target, traps: Traps) -> None:
         self.code = code
         self.kernel = kernel
@@ -73,7 +69,8 @@ class _Emitter:
         self.traps = traps
         self.scalar = Lanes(code, 1, lambda _: None)
         self.pointers = {b: f"%b{i}" for i, b in enumerate(kernel.buffers())}
-        self.memory = Memory(code, len(kernel.outer), self.pointers)
+        self.memory = Memory(code, len(kernel.outer), len(kernel.inner), self.pointers)
+        self.row_lanes = self.scalar
         self.values: dict[Node, Vec] = {}  # scalars of the kernel and of the current row
         self.outer: list[str] = []
         self.totals: dict[Store, tuple[str, Accumulator]] = {}
@@ -89,21 +86,31 @@ class _Emitter:
         with self.code.function(f"internal void @{name}({', '.join(params)})"):
             self.own_parts()
             self.fill_accumulated()
-            self.memory.enter(self.kernel, [])
+            self.enter(self.accesses(), [])
+            once = Place(self.memory, self.scalar, [], "0")
             for node in self.kernel.prologue:
-                self.values[node] = self.node(node, _Place(self.scalar, [], "0"), self.values)
+                self.values[node] = self.node(node, once, self.values)
             self.start_totals()
-            self.rows(list(self.kernel.outer))
+            self.rows(self.loops())
             self.finish_totals()
             self.code.line("ret void")
+
+    def accesses(self) -> list[Access | None]:
+        return [n.access for n in self.kernel.nodes()] + [s.access for s in self.kernel.stores()]
+
+    def enter(self, accesses: Sequence[Access | None], outer: Sequence[str]) -> None:
+        self.memory.enter(accesses, outer)
+
+    def loops(self) -> list[int]:
+        """The sizes of the loops around `row`."""
+        return list(self.kernel.outer)
 
     def rows(self, sizes: list[int]) -> None:
         """Loops over the outer axes around the phases."""
         if not sizes:
             if self.outer:
-                self.memory.enter(self.kernel, self.outer)
-            for phase in self.kernel.phases:
-                self.phase(phase)
+                self.enter(self.accesses(), self.outer)
+            self.row()
             return
 
         def body(i: str, _: list[Vec]) -> list[Vec]:
@@ -117,6 +124,16 @@ class _Emitter:
         else:
             loop(self.code, "0", str(sizes[0]), 1, [], body)
 
+    def row(self) -> None:
+        """One row: phases, each its scalars and then its lanes."""
+        here = Place(self.memory, self.scalar, [], "0")
+        for phase in self.kernel.phases:
+            for node in phase.row:
+                self.values[node] = self.node(node, here, self.values)
+            for store in phase.row_stores:
+                self.row_store(store, self.values[store.node], here)
+            self.phase(phase)
+
     def own_parts(self) -> None:
         """Point at this chunk's part of the private buffers."""
         for buffer, size in self.kernel.private.items():
@@ -126,11 +143,7 @@ class _Emitter:
     # Phases.
 
     def phase(self, phase: Phase) -> None:
-        here = _Place(self.scalar, [], "0")
-        for node in phase.row:
-            self.values[node] = self.node(node, here, self.values)
-        for store in phase.row_stores:
-            self.row_store(store)
+        """The lanes of a phase; what its reductions give is in `values` afterwards."""
         if not (phase.body or phase.stores or phase.reductions):
             return
         inner = self.kernel.inner or (1,)
@@ -145,7 +158,7 @@ class _Emitter:
         for node, acc, state in zip(phase.reductions, walk.sums, states, strict=False):
             self.values[node] = acc.finish(state, node.dtype)
 
-    def walk(self, phase: Phase, n: int) -> _Walk:
+    def walk(self, phase: Phase, n: int) -> Walk:
         lanes = Lanes(self.code, self.target.lanes(phase, n), lambda _: None)
         long = math.prod(self.kernel.inner) > BLOCK
         sums = [
@@ -157,7 +170,7 @@ class _Emitter:
         counted = any(a.masked for a in sums) or any(
             s.combine in ("sum", "prod") for s in phase.stores if not s.total
         )
-        walk = _Walk(phase, lanes, {}, sums, sources, n, partial and counted and len(phase.body) <= PEEL_NODES)
+        walk = Walk(phase, lanes, {}, sums, sources, n, partial and counted and len(phase.body) <= PEEL_NODES)
         used = {a for node in phase.body for a in node.args} | {s.node for s in phase.stores} | set(sources)
         for node, value in self.values.items():
             if node in used and node.level != ELEMENT:
@@ -168,7 +181,7 @@ class _Emitter:
         return lanes.const(node.attrs["value"], node.dtype) if node.op == "const" else lanes.splat(value)
 
     def slow_axes(
-        self, walk: _Walk, sizes: list[int], slow: list[str], states: list[list[Vec]]
+        self, walk: Walk, sizes: list[int], slow: list[str], states: list[list[Vec]]
     ) -> list[list[Vec]]:
         """Loops over the inner axes but the last, carrying the states."""
         if not sizes:
@@ -180,7 +193,7 @@ class _Emitter:
         carried = [(walk.lanes, v) for v in _flat(states)]
         return _like(states, loop(self.code, "0", str(sizes[0]), 1, carried, body))
 
-    def line(self, walk: _Walk, slow: list[str], states: list[list[Vec]]) -> list[list[Vec]]:
+    def line(self, walk: Walk, slow: list[str], states: list[list[Vec]]) -> list[list[Vec]]:
         """The vector axis: whole, or in blocks where a sum is long."""
         width = walk.lanes.width
         full = walk.n // width * width if walk.peel else walk.n
@@ -201,7 +214,7 @@ class _Emitter:
         return self.block(walk, slow, states, str(begun), str(full), full - begun <= width, last=True)
 
     def block(
-        self, walk: _Walk, slow: list[str], states: list[list[Vec]], lo: str, hi: str, once: bool, last: bool
+        self, walk: Walk, slow: list[str], states: list[list[Vec]], lo: str, hi: str, once: bool, last: bool
     ) -> list[list[Vec]]:
         """`vectors` with fresh narrow states for blocked sums, flushed at its end."""
         narrow = [a.start() if a.blocked else s for a, s in zip(walk.sums, states, strict=True)]
@@ -211,7 +224,7 @@ class _Emitter:
         ]
 
     def vectors(
-        self, walk: _Walk, slow: list[str], states: list[list[Vec]], lo: str, hi: str, once: bool, last: bool
+        self, walk: Walk, slow: list[str], states: list[list[Vec]], lo: str, hi: str, once: bool, last: bool
     ) -> list[list[Vec]]:
         """The loop over vectors from lo to hi, then the peeled one if the row ends here."""
         width, n = walk.lanes.width, walk.n
@@ -233,7 +246,7 @@ class _Emitter:
             walk.mask = None
         return states
 
-    def fresh_lanes(self, walk: _Walk, i: str, at: str) -> Vec | None:
+    def fresh_lanes(self, walk: Walk, i: str, at: str) -> Vec | None:
         """The lanes that the vector before has not done, where any sum asks."""
         counted = any(a.masked for a in walk.sums)
         if not counted and not any(s.combine in ("sum", "prod") for s in walk.phase.stores):
@@ -245,8 +258,8 @@ class _Emitter:
     def truncate(self, x: Vec) -> str:
         return self.scalar.cast(x, i32).text
 
-    def body(self, walk: _Walk, slow: list[str], at: str, states: list[list[Vec]]) -> list[list[Vec]]:
-        place = _Place(walk.lanes, slow, at)
+    def body(self, walk: Walk, slow: list[str], at: str, states: list[list[Vec]]) -> list[list[Vec]]:
+        place = Place(self.memory, walk.lanes, slow, at)
         values = dict(walk.values)
         for node in walk.phase.body:
             values[node] = self.node(node, place, values)
@@ -267,7 +280,7 @@ class _Emitter:
         inner = self.kernel.inner
         return linear(self.code, 0, [(i, math.prod(inner[k + 1 :])) for k, i in enumerate([*slow, index])])
 
-    def store(self, walk: _Walk, store: Store, place: _Place, value: Vec) -> None:
+    def store(self, walk: Walk, store: Store, place: Place, value: Vec) -> None:
         if store.combine:
             old = self.memory.load(store.access, value.dtype, place.lanes, place.slow, place.index)
             if walk.mask is not None and store.combine in ("sum", "prod"):
@@ -275,25 +288,25 @@ class _Emitter:
             value = combine(place.lanes, store.combine, old, value)
         self.memory.store(value, store.access, place.lanes, place.slow, place.index)
 
-    def row_store(self, store: Store) -> None:
-        value = self.values[store.node]
+    def row_store(self, store: Store, value: Vec, place: Place) -> None:
         if store.total:
             self.save_total(store, self.add_wide(store, value))
             return
         if store.combine:
-            old = self.memory.load(store.access, value.dtype, self.scalar, [], "0")
-            value = combine(self.scalar, store.combine, old, value)
-        self.memory.store(value, store.access, self.scalar, [], "0")
+            old = place.memory.load(store.access, value.dtype, place.lanes, place.slow, place.index)
+            value = combine(place.lanes, store.combine, old, value)
+        place.memory.store(value, store.access, place.lanes, place.slow, place.index)
 
     # Totals: over the whole kernel, on the stack.
 
     def start_totals(self) -> None:
         for phase in self.kernel.phases:
             n = (self.kernel.inner or (1,))[-1]
-            for stores, width in ((phase.row_stores, 1), (phase.stores, self.target.lanes(phase, n))):
+            lanes = Lanes(self.code, self.target.lanes(phase, n))
+            for stores, width in ((phase.row_stores, self.row_lanes), (phase.stores, lanes)):
                 for store in stores:
                     if store.total:
-                        self.start_total(store, Lanes(self.code, width))
+                        self.start_total(store, width)
 
     def start_total(self, store: Store, lanes: Lanes) -> None:
         acc = Accumulator(self.code, lanes, store.combine, store.node.dtype, long=True)
@@ -313,7 +326,7 @@ class _Emitter:
 
     def add_wide(self, store: Store, value: Vec) -> Vec:
         old = self.load_total(store)
-        return combine(self.scalar, store.combine, old, self.scalar.cast(value, old.dtype))
+        return combine(self.row_lanes, store.combine, old, self.row_lanes.cast(value, old.dtype))
 
     def finish_totals(self) -> None:
         for store, (_, acc) in self.totals.items():
@@ -335,7 +348,7 @@ class _Emitter:
 
     # Nodes.
 
-    def node(self, node: Node, place: _Place, values: dict[Node, Vec]) -> Vec:
+    def node(self, node: Node, place: Place, values: Mapping[Node, Vec]) -> Vec:
         m = place.lanes
         match node.op:
             case "const":
@@ -343,7 +356,7 @@ class _Emitter:
             case "load" | "keep":
                 assert node.access is not None
                 places = [(values[a], s) for a, s in zip(node.args, node.attrs.get("strides", ()), strict=True)]
-                return self.memory.load(node.access, node.dtype, m, place.slow, place.index, places)
+                return place.memory.load(node.access, node.dtype, m, place.slow, place.index, places)
             case "iota":
                 assert node.access is not None
                 return m.cast(self.numbers(node.access, place), node.dtype)
@@ -356,9 +369,9 @@ class _Emitter:
         m.on_trap = lambda condition: self.traps.report(self.code, m, node, condition, None)
         return LOWER[node.op](m, [values[a] for a in node.args], node.attrs, node.dtype)
 
-    def numbers(self, access: Access, place: _Place) -> Vec:
+    def numbers(self, access: Access, place: Place) -> Vec:
         """The affine form of `access` in the lanes, as i64."""
-        first, step = self.memory.number(access, self.outer, place.slow, place.index)
+        first, step = place.memory.number(access, self.outer, place.slow, place.index)
         if place.lanes.width == 1:
             return Vec(first, i64)
         return place.lanes.add(place.lanes.splat(Vec(first, i64)), positions(place.lanes, i64, step))
@@ -369,12 +382,13 @@ class _Emitter:
         self.traps.report(self.code, m, node, outside, x)
         return m.select(outside, 0, x)
 
-    def philox(self, node: Node, place: _Place, values: dict[Node, Vec]) -> Vec:
+    def philox(self, node: Node, place: Place, values: Mapping[Node, Vec]) -> Vec:
         m, (key, offset) = place.lanes, (self.values[a] for a in node.args)
         assert node.access is not None
         starts = (node.access.offset, *node.access.strides[:-1], (self.kernel.inner or (1,))[-1], m.width)
-        if node.access.strides[-1:] == (1,) and all(s % 4 == 0 for s in starts):
-            first, _ = self.memory.number(node.access, self.outer, place.slow, place.index)
+        adjacent = node.access.strides[-1:] == (1,) and place.memory is self.memory
+        if adjacent and all(s % 4 == 0 for s in starts):
+            first, _ = place.memory.number(node.access, self.outer, place.slow, place.index)
             return philox_run(m, key, offset, Vec(first, i64))
         return philox_elements(m, m.splat(key), m.splat(offset), self.numbers(node.access, place))
 

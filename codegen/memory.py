@@ -9,9 +9,9 @@ Imports: `ir.fuse`, `ir.types`, `control`, `reductions`, `text`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from ..ir.fuse import Access, Buffer, LoopKernel
+from ..ir.fuse import Access, Buffer
 from ..ir.types import DType, i64
 from .control import element, linear
 from .reductions import positions
@@ -19,19 +19,20 @@ from .text import MEMORY_TYPE, Code, Lanes, Vec
 
 
 class Memory:
-    """The addresses of one kernel: `rows` has, for each access, where its row begins."""
+    """The addresses of one kernel's accesses, of whose axes `n_outer` are loops around the code that reads and
+    `n_inner` are walked by it, the last by lanes. `rows` has, for each access, where its row begins."""
 
-    def __init__(self, code: Code, n_outer: int, pointers: Mapping[Buffer, str]) -> None:
+    def __init__(self, code: Code, n_outer: int, n_inner: int, pointers: Mapping[Buffer, str]) -> None:
         self.code = code
         self.n_outer = n_outer
+        self.n_axes = n_outer + n_inner
         self.pointers = pointers
         self.rows: dict[Access, str] = {}
 
-    def enter(self, kernel: LoopKernel, outer: Sequence[str]) -> None:
+    def enter(self, accesses: Iterable[Access | None], outer: Sequence[str]) -> None:
         """Work out row addresses: at the kernel's entry (`outer` empty) those that no outer loop moves, in a
         row the others."""
-        held = [n.access for n in kernel.nodes()] + [s.access for s in kernel.stores()]
-        for access in dict.fromkeys(held):
+        for access in dict.fromkeys(accesses):
             if access is None or access.buffer is None:
                 continue
             moves = any(access.strides[: self.n_outer])
@@ -43,15 +44,15 @@ class Memory:
     def number(self, access: Access, outer: Sequence[str], slow: Sequence[str], index: str) -> tuple[str, int]:
         """The affine form itself at the first lane, and its step from lane to lane."""
         steps = [*outer, *slow, index]
-        terms = list(zip(steps, access.strides, strict=False))
+        terms = list(zip(steps, access.strides[: self.n_axes], strict=False))
         return linear(self.code, access.offset, terms), self.step(access)
 
     def step(self, access: Access) -> int:
-        return access.strides[-1] if len(access.strides) > self.n_outer else 0
+        return access.strides[self.n_axes - 1] if self.n_axes > self.n_outer else 0
 
     def address(self, access: Access, dtype: DType, slow: Sequence[str], index: str, back: int = 0) -> str:
         """The address of the first lane's element, `back` elements earlier."""
-        inner = access.strides[self.n_outer :]
+        inner = access.strides[self.n_outer : self.n_axes]
         terms = list(zip([*slow, index], inner, strict=False)) if inner else []
         return element(self.code, self.rows[access], dtype, linear(self.code, -back, terms))
 

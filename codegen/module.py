@@ -1,7 +1,7 @@
 """A schedule as one LLVM module: a function for each kernel, `@program`, which runs them in
 order, and `@call`, its entry for array objects.
 
-Imports: `ir.fuse`, `abi`, `loops`, `calls`, `fork`, `target`, `text`.
+Imports: `ir.fuse`, `abi`, `blocks`, `loops`, `calls`, `fork`, `target`, `text`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from ..ir.fuse import LoopKernel, Schedule
 from .abi import PARAMETERS, PROGRAM, Frame, Traps, emit_call_entry
+from .blocks import BlockEmitter
 from .calls import emit_call
-from .fork import emit_fork
-from .loops import emit_loops
+from .fork import emit_chunk_entry, emit_fork
+from .loops import Emitter
 from .target import Target
 from .text import Code
 
@@ -31,7 +32,7 @@ def emit_module(schedule: Schedule, target: Target) -> Module:
     code, traps = Code(has_fma=target.has_fma), Traps()
     for i, kernel in enumerate(schedule.kernels):
         if isinstance(kernel, LoopKernel):
-            emit_loops(code, f"kernel{i}", kernel, target, traps)
+            _define(code, f"kernel{i}", kernel, target, traps)
     frame = Frame(code)
     frame.constants = 1 + max((b.place[1] for b, _ in schedule.constants), default=-1)
     with code.function(f"void @{PROGRAM}({PARAMETERS})"):
@@ -44,6 +45,14 @@ def emit_module(schedule: Schedule, target: Target) -> Module:
     emit_call_entry(code, len(schedule.params), len(schedule.results))
     head = f'target triple = "{target.triple}"\n'
     return Module(head + code.text(), tuple(frame.functions), traps)
+
+
+def _define(code: Code, name: str, kernel: LoopKernel, target: Target, traps: Traps) -> None:
+    """Write the function `name`, which runs `kernel` (or one chunk of it)."""
+    emitter = BlockEmitter if kernel.block else Emitter
+    emitter(code, kernel, target, traps).function(name)
+    if kernel.chunks > 1:
+        emit_chunk_entry(code, name, len(kernel.buffers()) + 1, kernel.outer[0], kernel.chunks)
 
 
 def _run(code: Code, frame: Frame, name: str, kernel: LoopKernel) -> None:

@@ -142,13 +142,32 @@ def test_long_sums_are_accurate(n):
 
 
 @pytest.mark.parametrize("columns", [1, 2, 7, 16, 33, 100, 257, BLOCK + 3])
-def test_row_programs(columns):
-    rows = 6
+@pytest.mark.parametrize("rows", [6, 16, 48])
+def test_row_programs(rows, columns):
     x, dy = (rng().normal(size=(rows, columns)).astype(np.float32) for _ in range(2))
     g, h = (rng().normal(size=columns).astype(np.float32) for _ in range(2))
     check(softmax(rows, columns), [x, dy], 1e-4)
     check(layer_norm(rows, columns), [x, g, h, dy], 1e-3)
     check(cross_entropy(rows, columns), [x, rng().integers(0, columns, rows)], 1e-4)
+
+
+@pytest.mark.parametrize("rows", [4, 24, 32, 33])
+def test_row_scalars_of_blocks(rows):
+    """Scalars of rows that depend on one outer axis or both, stored, and summed over either."""
+    shape = (3, rows, 21)
+    b, (x, u, v) = build(*(TensorType(f64, s) for s in (shape, shape[:1], shape[1:2])))
+    u = b.broadcast(u, shape=shape[:2], dims=(0,))
+    v = b.broadcast(b.exp(v), shape=shape[:2], dims=(1,))
+    t = b.mul(b.add(b.log(b.sum(b.exp(x), axes=(2,))), u), v)
+    y = b.mul(x, b.broadcast(b.tanh(t), shape=shape, dims=(0, 1)))
+    positive = b.gt(t, 1.0)
+    outs = [y, t, b.cast(t, dtype=f32), positive, b.max(positive, axes=(1,)), b.max(t, axes=(1,))]
+    outs += [b.sum(t, axes=axes) for axes in ((0,), (1,), (0, 1))]
+    outs += [b.sum(y, axes=axes) for axes in ((0,), (1,), (0, 1), (1, 2), (0, 2), (0, 1, 2))]
+    f = b.finish("f", outs)
+    blocks = [k.block for k in schedule(f).kernels]
+    assert any(blocks) == (rows != 33)
+    check(f, [rng().normal(size=p.type.shape) for p in f.params], rtol=1e-10)
 
 
 def test_black_scholes_has_one_loop_over_vectors():

@@ -159,7 +159,7 @@ def test_vector_products_fuse():
     plan = schedule(b.finish("f", [b.matmul(b.permute(x, perm=(1, 0)), g)]))
     (kernel,) = plan.kernels
     assert isinstance(kernel, LoopKernel)
-    assert kernel.outer == (200,)
+    assert (kernel.outer, kernel.block) == ((25, 8), 8)
 
 
 def test_transposed_operands_are_flags():

@@ -3,8 +3,8 @@
     schedule(f) -> Schedule      `to_text` prints it; `codegen` reads it
 
 In the order that data takes: `prepare` (a function as items over views), `inline` (what is computed again),
-`groups` (what shares a kernel), `build` (a group as loops and phases), `parallel` (chunks for several cores),
-`schedule` (buffers, the arena).
+`groups` (what shares a kernel), `build` (a group as loops and phases), `rows` (blocks of rows), `parallel`
+(chunks for several cores), `schedule` (buffers, the arena).
 `kernel` is the loop IR, `views` the arithmetic of index maps, `items` what the first four work on.
 
 Imports: `core`, `types` and `ops` of the IR.

@@ -23,6 +23,9 @@ What leaves a kernel is a `Store`: an element or row node written at `access`; w
 there over the axes of stride 0, which the kernel first fills with the identity. `total` is accumulated over
 everything into one element, in float64 for floats.
 
+With a `block`, the last outer axis, of that size, is walked phase by phase: first the row nodes of a phase for the
+whole block, then its body row by row.
+
 A kernel with `chunks` may run as that many pieces of its first outer axis at once. Each piece has its own part
 of the buffers in `private`, of the size that stands there.
 
@@ -104,6 +107,7 @@ class LoopKernel:
     inner: tuple[int, ...]
     prologue: list[Node]
     phases: list[Phase]
+    block: int = 0
     chunks: int = 1
     private: dict[Buffer, int] = field(default_factory=dict)
 
@@ -230,6 +234,8 @@ def _loops(kernel: LoopKernel) -> list[str]:
     pad = "  "
     if kernel.chunks > 1:
         lines.append(f"  in {kernel.chunks} chunks")
+    if kernel.block:
+        lines.append(f"  by blocks of {kernel.block} rows")
     if kernel.outer:
         bounds = ", ".join(f"{a} < {n}" for a, n in zip(axes, kernel.outer, strict=False))
         lines.append(f"{pad}for {bounds}:")

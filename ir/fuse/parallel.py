@@ -33,7 +33,8 @@ def split(kernel: Kernel, cores: int) -> list[Kernel]:
     if not kernel.outer and not _cut_into_rows(kernel, cores):
         return [kernel]
     stores = kernel.stores()
-    if kernel.outer[0] < 2 or any(s.combine and s.access.strides[0] for s in stores):
+    alone = kernel.outer[0] < 2 or (kernel.block and len(kernel.outer) == 1)
+    if alone or any(s.combine and s.access.strides[0] for s in stores):
         return [kernel]
     kernel.chunks = min(2 * cores, kernel.outer[0])
     sums: list[Kernel] = []

@@ -17,6 +17,7 @@ from .items import Item, Root
 from .kernel import Buffer, CallKernel, Kernel, Operand, Schedule
 from .parallel import split
 from .prepare import Program
+from .rows import block_rows
 
 ALIGN = 64  # bytes: a cache line, and the widest vector
 
@@ -78,7 +79,9 @@ class _Layout:
     def kernel(self, group: Group, external: set[Root]) -> Kernel:
         if group.call is not None:
             return self.call(group.call)
-        return build(group, self.grouping, self.buffer_of, external)
+        kernel = build(group, self.grouping, self.buffer_of, external)
+        block_rows(kernel)
+        return kernel
 
     def call(self, item: Item) -> CallKernel:
         args = []
