@@ -5,7 +5,8 @@ Canonical forms that the rules reach:
   - views of one kind do not stand on each other; a broadcast stands below other views of its operand, so
     that what is computed before it is computed once;
   - an elementwise op on operands repeated or reshaped alike is computed before they are;
-  - a reduction does not stand on a permute, on an axis repeated for it, or on a reduction of its kind.
+  - a reduction does not stand on a permute, on an axis repeated for it, or (but for extrema of floats, whose
+    gradients would change where elements tie) on a reduction of its kind.
 
 A rule gives the replacement, or None where it does not apply.
 
@@ -186,7 +187,7 @@ def reduce(b: Rewriter, at: Candidate) -> Any:
     inner = b.defs.get(x)
     if inner is None:
         return None
-    if inner.op == op:
+    if inner.op == op and not _shares_ties(op, x):
         (y,), first = inner.args, inner.attrs["axes"]
         rest = drop_axes(range(y.type.rank), first)
         return _reduced(b, op, y, (*first, *(rest[a] for a in axes)))
@@ -201,6 +202,11 @@ def reduce(b: Rewriter, at: Candidate) -> Any:
         case "broadcast" if op != "prod":
             return _reduce_repeated(b, at, inner.args[0], inner.attrs["dims"])
     return None
+
+
+def _shares_ties(op: str, x: Value) -> bool:
+    """Whether elements that tie share a cotangent: by halves of halves, or all alike if it is one reduction."""
+    return op in ("max", "min") and x.type.dtype.is_floating_point
 
 
 def _reduced(b: Rewriter, op: str, x: Value, axes: Iterable[int]) -> Value:
