@@ -61,6 +61,7 @@ class Recorded:
     differentiable: list[int]
     param_paths: list[str]
     reads_grad: list[tuple[Source, Any]]  # the key of the .grad of each, or None where it has none
+    met: list[tuple[Source, Tensor]]  # arguments (and .grad) that the function also reached by itself
     stand_ins: list[StandIn]
     consumed: frozenset[int]  # float arguments that are constants of the program
     survivors: list[tuple[Tensor, int]]  # tensors that the function stored, and their places
@@ -232,6 +233,7 @@ def _finish(
             for m in made
             if m.reads_grad and m.outside is not None
         ],
+        met=[(m.source, m.outside) for m in made if m.met and m.outside is not None],
         stand_ins=list(made),
         consumed=frozenset(recording.consumed),
         survivors=kept,
@@ -332,8 +334,8 @@ def _check_writes(effects: Effects, inputs: Sequence[Tensor]) -> None:
             )
         if moves and target._view is not None:
             views.check_write(target, target)
-        for other in inputs:
-            if other is not target and np.may_share_memory(array_of(other), array_of(target)):
+        for i, other in enumerate(inputs):
+            if i != position and np.may_share_memory(array_of(other), array_of(target)):
                 raise TraceError(
                     "a traced function writes in place to a tensor that shares its memory with another one it uses "
                     f"({target.type_})",

@@ -133,6 +133,7 @@ class StandIn:
     initial_grad: Tensor | None = None
     reads_grad: bool = False
     flagged: bool = False  # the function made it require grad
+    met: bool = False  # the function reached it by itself too, besides the way that `source` says
 
 
 class Recording:
@@ -191,7 +192,10 @@ class Recording:
         if t._storage.owner is self:
             return t
         found = self._by_id.get(id(t))
-        return found.tensor if found is not None else self.stand_in(t, Capture(t), variable_name(t)).tensor
+        if found is None:
+            return self.stand_in(t, Capture(t), variable_name(t)).tensor
+        found.met = True
+        return found.tensor
 
     def known(self, t: Tensor) -> Tensor:
         """The stand-in of an outside tensor, if it has one yet; else `t` itself."""

@@ -29,7 +29,8 @@ from .signature import Signature, difference, tensor_key
 from .state import state
 from .tensors import Tensor
 
-MAX_COMPILES = 32  # signatures of one function before the warning: beyond, something varies that should not
+MAX_COMPILES = 32  # programs of one function before the warning: beyond, something varies that should not
+VARIANTS = 8  # programs kept for one signature, which differ in what the function read
 
 
 class RecompileWarning(UserWarning):
@@ -50,9 +51,15 @@ class Entry:
 
     def stale(self, leaves: Sequence[Any]) -> str:
         """Why this entry cannot serve a call with `leaves`; '' if it can."""
+        passed = {id(x) for x in leaves}
         for t, key in self.captures:
             if tensor_key(t) != key:
                 return f"a captured tensor changed: {t.type_}"
+            if id(t) in passed:
+                return f"a captured tensor is passed as an argument too: {t.type_}"
+        for source, t in self.recorded.met:
+            if source_tensor(source, leaves) is not t:
+                return f"a captured tensor is no longer passed as an argument: {t.type_}"
         for source, key in self.recorded.reads_grad:
             grad = source_tensor(source, leaves)._grad
             if (None if grad is None else tensor_key(grad)) != key:
@@ -63,6 +70,7 @@ class Entry:
 
 @dataclass
 class _Stats:
+    compiled: int = 0
     uncached: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -93,10 +101,11 @@ class TracedFunction:
         signature = Signature(leaves, structure, self._static_floats)
         stale = ""
         for entry in self._entries.get(signature.key, ()):
-            stale = entry.stale(leaves)
-            if not stale:
+            why = entry.stale(leaves)
+            if not why:
                 entry.calls += 1
                 return run(entry.recorded, entry.program, leaves)
+            stale = stale or why
         return self._record(args, kwargs, leaves, structure, signature, stale)
 
     def _record(
@@ -130,8 +139,10 @@ class TracedFunction:
                 ]
                 entry = Entry(recorded, program, snapshot, captures, signature.objects, 1, reason)
                 entries = self._entries.setdefault(signature.key, [])
-                entries[:] = [entry, *(e for e in entries if not e.stale(leaves))]
-                self._warn_if_many(signature, names)
+                entries[:] = [entry, *entries[: VARIANTS - 1]]
+                self._stats.compiled += 1
+                if self._stats.compiled == self.max_compiles + 1:
+                    self._warn_of_many(reason)
         return run(recorded, program, leaves)
 
     # -- what happened
@@ -143,15 +154,11 @@ class TracedFunction:
             return "first call"
         return difference(next(reversed(self._entries)), signature.key, names)
 
-    def _warn_if_many(self, signature: Signature, names: list[str]) -> None:
-        if len(self._entries) != self.max_compiles + 1:
-            return
-        keys = list(self._entries)
-        varies = difference(keys[-2], signature.key, names)
+    def _warn_of_many(self, reason: str) -> None:
         warnings.warn(
-            f"{self.__name__} has been compiled for {len(keys)} signatures (max_compiles={self.max_compiles}); "
-            f"between the last two, this varied: {varies}. Pass it as a tensor or a float, or pad it to a few "
-            "sizes; explain() lists all.",
+            f"{self.__name__} has been compiled {self._stats.compiled} times (max_compiles={self.max_compiles}); "
+            f"the last time for this: {reason}. Pass what varies as a tensor or a float, or pad it to a few sizes; "
+            "explain() lists all.",
             RecompileWarning,
             stacklevel=4,
         )
@@ -163,7 +170,7 @@ class TracedFunction:
             warnings.warn(
                 f"{self.__name__} is recorded anew at every call and not compiled: {obstacle}",
                 RecompileWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
 
     def explain(self) -> str:
@@ -204,8 +211,8 @@ def trace(function: Callable[..., Any] | None = None, *, max_compiles: int = MAX
     Usable bare (`@trace`) and with arguments (`@trace(max_compiles=8)`), on functions and methods.
     Arguments and results may be nested tuples, lists, dicts and dataclasses of tensors, NumPy arrays,
     numbers and other objects. Results that depend on tensors that require grad have a `grad_fn` whose
-    backward is compiled too. max_compiles: how many signatures may be compiled before a RecompileWarning
-    names the argument that varies. Raises TypeError if `function` is not callable; calls raise TraceError
+    backward is compiled too. max_compiles: how many programs may be compiled before a RecompileWarning
+    names what varies. Raises TypeError if `function` is not callable; calls raise TraceError
     where the function does something that cannot be compiled and kept right.
     """
     if function is None:

@@ -494,6 +494,42 @@ def test_gradient_accumulates_inside():
         close(w.grad, 2 * n * w.detach())
 
 
+def test_a_captured_tensor_that_is_also_an_argument():
+    w = jitgrad.zeros(3)
+
+    @jitgrad.trace
+    def add(x):
+        return x + w
+
+    @jitgrad.trace
+    def write(x):
+        x += 1
+        return w * 2
+
+    assert add(w).tolist() == [0, 0, 0]
+    assert add(jitgrad.ones(3)).tolist() == [1, 1, 1]  # not x + x
+    assert add(w).tolist() == [0, 0, 0]
+    assert len(add.programs) == 2
+    assert write(jitgrad.zeros(3)).tolist() == [0, 0, 0]
+    assert write(w).tolist() == [2, 2, 2]  # not the value before the write
+    assert write(jitgrad.zeros(3)).tolist() == [2, 2, 2]
+
+
+def test_a_gradient_that_is_also_an_argument():
+    w = rand(3).requires_grad_()
+    w.grad = jitgrad.ones_like(w)
+
+    @jitgrad.trace
+    def f(w, g):
+        w.grad.zero_()
+        return g * 2
+
+    with pytest.raises(TraceError, match="shares its memory"):
+        f(w, w.grad)
+    assert w.grad.tolist() == [1, 1, 1]
+    assert f(w, jitgrad.ones(3)).tolist() == [2, 2, 2]
+
+
 def test_aliases_are_refused():
     base = jitgrad.zeros(4)
     with pytest.raises(RuntimeError, match="shares its memory"):
@@ -626,6 +662,39 @@ def test_signature_explosion_warns_and_names_the_argument():
 
 
 # -- modes
+
+
+def test_changes_of_what_is_read_are_counted_too():
+    scale = 0
+
+    @jitgrad.trace(max_compiles=3)
+    def f(x):
+        return x * scale
+
+    x = rand(3)
+    with pytest.warns(RecompileWarning, match=r"compiled 4 times(.|\n)*enclosing function changed") as caught:
+        for scale in range(5):
+            close(f(x), x * scale)
+    assert caught[0].filename == __file__
+    for scale in (1, 3, 0):  # those programs were kept
+        close(f(x), x * scale)
+    assert "5 programs" in f.explain()
+
+
+def test_a_training_step_keeps_a_program_for_each_state_of_grad():
+    w = rand(3).requires_grad_()
+
+    @jitgrad.trace
+    def step(x):
+        (w * x).sum().backward()
+
+    x = rand(3)
+    for i in range(6):
+        if i % 2 == 0:
+            w.grad = None
+        step(x)
+        close(w.grad, x * (1 + i % 2))
+    assert "2 programs" in step.explain() and "calls 3" in step.explain()
 
 
 def test_eager_context_runs_python(monkeypatch):
