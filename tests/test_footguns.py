@@ -252,7 +252,7 @@ def test_backward_from_several_threads():
                 w = ones(4).requires_grad_()
                 f(w, ones(4) * n).backward()
                 equal(w.grad, ones(4) * 2 * n * n)
-        except Exception as error:  # noqa: BLE001 (handed to the main thread)
+        except Exception as error:  # handed to the main thread
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 5)]

@@ -56,7 +56,7 @@ def test_second_backward_needs_retain_graph():
     out = jitgrad.trace(lambda x: (x.exp() * x).sum())(x)
     out.backward(retain_graph=True)
     out.backward()
-    with pytest.raises(RuntimeError, match="second time.*retain_graph"):
+    with pytest.raises(RuntimeError, match=r"second time.*retain_graph"):
         out.backward()
 
 
@@ -96,7 +96,7 @@ def test_several_results_and_unused_gradients():
     def f(x, y):
         return x.exp(), {"b": (y * x).sum()}, 3, "s", None
 
-    a, d, three, s, none = f(x, y)
+    a, _, three, s, none = f(x, y)
     assert (three, s, none) == (3, "s", None)
     a.sum().backward()
     close(x.grad, x.detach().exp())
@@ -235,7 +235,7 @@ def test_value_and_grad_refuses_bad_input():
     for returned in (1.0, (1, 2, 3)):
         with pytest.raises(TypeError, match="must return a pair"):
             jitgrad.value_and_grad(lambda x, r=returned: r, has_aux=True)(rand(3))
-    with pytest.raises(RuntimeError, match="scalar outputs.*got a tuple of 2"):
+    with pytest.raises(RuntimeError, match=r"scalar outputs.*got a tuple of 2"):
         jitgrad.grad(lambda x: (x.sum(), 1))(rand(3))
 
 
@@ -524,7 +524,7 @@ def test_a_gradient_that_is_also_an_argument():
         w.grad.zero_()
         return g * 2
 
-    with pytest.raises(TraceError, match="shares its memory"):
+    with pytest.raises(jitgrad.TraceError, match="shares its memory"):
         f(w, w.grad)
     assert w.grad.tolist() == [1, 1, 1]
     assert f(w, jitgrad.ones(3)).tolist() == [2, 2, 2]
