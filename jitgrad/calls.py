@@ -11,6 +11,7 @@ checked. Imports: `recording`, `leaving`, `program`, `reads`, `signature`, `pytr
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,7 +106,7 @@ def record(
             raise recording.failure
         changed = _changed(containers, structure, inside, (new_args, new_kwargs))
         obstacle = _obstacle(recording, modes, bool(changed))
-        del new_args, new_kwargs, containers
+        del new_args, new_kwargs, containers, inside
         holder, returned = [returned], None
         recorded = _finish(recording, name, holder, names, changed, obstacle, failed is not None)
     finally:
@@ -208,9 +209,11 @@ def _finish(
     exit, outputs, effects = plans[bool(survivors)]
     kept = [(t, exit.place(t)) for t in survivors]
     effects.divisors = [exit.result(v) for v in recording.divisors]
-    if any(t._weak for t in survivors):
+    numbers = [m for m in recording.stand_ins if m.tensor._weak]
+    kept_number = not failed and not changed and any(sys.getrefcount(m.tensor) > 2 for m in numbers)
+    if kept_number or any(t._weak for t in survivors):
         raise TraceError(
-            "a traced function stored a number computed from a float argument",
+            "a traced function stored a float argument, or a number computed from one",
             hint="return it, or compute it outside the traced function",
         )
     made = recording.stand_ins
@@ -376,20 +379,29 @@ def _adopt(recorded: Recorded, call: Call) -> None:
             if not m.tensor._weak:
                 become(m.tensor, t)
     counterparts = {id(b): a for a, b in recorded.containers}
+    seen: set[int] = set()
 
     def back(x: Any) -> Any:
-        if isinstance(x, tuple):
-            made = [back(y) for y in x]
-            return type(x)(*made) if hasattr(x, "_fields") else tuple(made)
+        """`x`, as the function put it into a container, as eager would have put it there."""
+        if type(x) is tuple:
+            return tuple([back(y) for y in x])
+        if type(x) in (list, dict) and id(x) not in counterparts and id(x) not in seen:
+            seen.add(id(x))
+            _refill(x, x, back)
         return counterparts.get(id(x), outside.get(id(x), x))
 
     for a, b in recorded.containers:
-        if isinstance(a, list):
-            a[:] = [back(x) for x in b]
-        elif isinstance(a, dict):
-            items = [(k, back(x)) for k, x in b.items()]
-            a.clear()
-            a.update(items)
-        else:
-            for k, x in vars(b).items():
-                object.__setattr__(a, k, back(x))
+        _refill(a, b, back)
+
+
+def _refill(target: Any, source: Any, back: Callable[[Any], Any]) -> None:
+    """Let the container `target` hold what `source` holds, each item taken `back`."""
+    if isinstance(target, list):
+        target[:] = [back(x) for x in source]
+    elif isinstance(target, dict):
+        items = [(k, back(x)) for k, x in source.items()]
+        target.clear()
+        target.update(items)
+    else:
+        for k, x in vars(source).items():
+            object.__setattr__(target, k, back(x))

@@ -27,6 +27,8 @@ from .errors import TraceError
 from .ir.core import Function
 from .ir.differentiate import vjp
 from .ir.interpreter import interpret
+from .ir.ops import TABLE
+from .ir.ops.record import Nondiff
 from .ir.passes import run_pipeline, strip
 from .ir.residuals import Split, split
 from .ir.types import TensorType
@@ -91,6 +93,26 @@ class Program:
     def kept_results(self) -> tuple[int, ...]:
         """The results that the backward reads again."""
         return tuple(i for kind, i in self.split.saved if kind == "result")
+
+    @cached_property
+    def reaches(self) -> tuple[int, ...]:
+        """For each differentiable result, the members of `wrt` that a gradient can reach from it, as bits."""
+        masks = {self.recorded.params[p]: 1 << k for k, p in enumerate(self.wrt)}
+        for instr in self.recorded.instrs:
+            op, args = TABLE[instr.op], instr.args
+            if instr.op == "custom_grad":
+                first = instr.attrs["results"]
+                passing = args[first : first + instr.attrs["inputs"]]
+            elif isinstance(op.derivative, Nondiff) or instr.op == "detach":
+                passing = ()
+            else:
+                passing = tuple(a for i, a in enumerate(args) if op.vjp_rule(i) is not None)
+            mask = 0
+            for a in passing:
+                mask |= masks.get(a, 0)
+            if mask:
+                masks.update((o, mask) for o in instr.outs if o.type.dtype.is_floating_point)
+        return tuple(masks.get(self.recorded.results[r], 0) for r in self.differentiable)
 
     # -- stages
 
@@ -216,7 +238,15 @@ class ProgramNode(Node):
             np.zeros(t.shape, t.dtype.numpy) if ct is None else np.asarray(ct, order="C")
             for ct, t in zip(cts, self.result_types, strict=True)
         ]
-        return self._program.backward([*self._saved(), *full])
+        return self._reached(cts, self._program.backward([*self._saved(), *full]))
+
+    def _reached(self, cts: list[Any], grads: Sequence[Any]) -> list[Any]:
+        """`grads` where a result with a cotangent depends on the input; None elsewhere, as eager has it."""
+        mask = 0
+        for ct, reached in zip(cts, self._program.reaches, strict=True):
+            if ct is not None:
+                mask |= reached
+        return [g if mask >> k & 1 else None for k, g in enumerate(grads)]
 
     def _saved(self) -> list[np.ndarray]:
         arrays: list[Any] = []
@@ -229,7 +259,7 @@ class ProgramNode(Node):
             arrays.append(readable(saved.payload))  # type: ignore[arg-type]
         return arrays
 
-    def _pull_with_graph(self, cts: list[Any]) -> list[Tensor]:
+    def _pull_with_graph(self, cts: list[Any]) -> list[Any]:
         for saved in self._inputs:
             saved.check()
         inputs = [saved.tensor() for saved in self._inputs]
@@ -237,7 +267,7 @@ class ProgramNode(Node):
             make(np.zeros(t.shape, t.dtype.numpy)) if ct is None else contiguous(ct)
             for ct, t in zip(cts, self.result_types, strict=True)
         ]
-        return self._program.gradient([*inputs, *full])
+        return self._reached(cts, self._program.gradient([*inputs, *full]))
 
     def release(self) -> None:
         if self._program.split.saved:
