@@ -78,15 +78,16 @@ class Executable:
         self._table = _table(schedule, functions)
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The results on `arrays`, which have the parameters' types and strides and are aligned.
+        """The results on `arrays`, which are aligned and have the parameters' types and strides.
 
-        Raises ShapeError, DTypeError or ValueError where they do not; BoundsError or DivisionByZero, with
-        the user's line, where the program meets one.
+        Raises TypeError, ShapeError, DTypeError or ValueError for others (alignment is not checked); BoundsError
+        or DivisionByZero, with the user's line, where the program meets one.
         """
         if len(arrays) != len(self._layouts):
             raise TypeError(f"@{self.function.name} takes {len(self._layouts)} arguments, got {len(arrays)}")
         for i, (array, (dtype, shape, strides)) in enumerate(zip(arrays, self._layouts, strict=True)):
-            if array.dtype != dtype or array.shape != shape or array.strides != strides:
+            alike = array.dtype == dtype and array.shape == shape and array.strides == strides
+            if not (alike and isinstance(array, np.ndarray)):
                 self._check(i, array)
         results = [POOL.empty(shape, dtype, nbytes) for shape, dtype, nbytes in self._outputs]
         self.run_into(arrays, results)
@@ -110,8 +111,10 @@ class Executable:
     def _check(self, i: int, array: np.ndarray) -> None:
         """Raise where array i is not what the code was compiled for; strides of axes that are never walked
         (size 1, no elements) may be anything."""
-        want, got = self._types[i], type_of_array(array)
         name = f"@{self.function.name}: %{self.function.params[i].name}"
+        if not isinstance(array, np.ndarray):  # a NumPy scalar looks like an array, and is laid out otherwise
+            raise TypeError(f"{name} must be an ndarray, got {type(array).__name__}")
+        want, got = self._types[i], type_of_array(array)
         if got != want:
             error = DTypeError if got.dtype is not want.dtype else ShapeError
             raise error(f"{name} must be {want}, got {got}")

@@ -355,6 +355,9 @@ def test_wrong_arguments_are_refused():
         executable([np.zeros((3, 4), np.float32).T])
     with pytest.raises(TypeError, match="1 arguments"):
         executable([])
+    b, (x,) = build(TensorType(f32, ()))
+    with pytest.raises(TypeError, match="ndarray, got float32"):
+        compile_function(b.finish("f", [b.exp(x)]))([np.float32(3)])
 
 
 def test_outputs_end_where_they_should():
