@@ -46,7 +46,9 @@ class Compiler:
             cpu=target.cpu, features=target.features, opt=LEVEL, reloc="pic", codemodel="small"
         )
         self.layout = str(self.machine.target_data)
-        self.jit: Any = binding.create_lljit_compiler(self.machine)
+        # JITLink lays all sections of an object out in one piece. The older linker maps each by itself, and where
+        # large arrays leave no room between them their distance overflows a relocation, which ends the process.
+        self.jit: Any = binding.create_lljit_compiler(self.machine, use_jit_link=True)
 
     def object_code(self, text: str) -> bytes:
         """The relocatable object of an LLVM module."""
