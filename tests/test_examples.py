@@ -16,6 +16,11 @@ EXAMPLES = sorted(p.name for p in (ROOT / "examples").glob("*.py"))
 
 # example -> patterns that its output has, in this order
 SAYS = {
+    "bad_inputs.py": [
+        r"^ShapeError: .*\n  .*bad_inputs.py:\d+ .*\n +\^+\n  hint: ", r"^BoundsError: ", r"scalar outputs",
+        r"second time",
+        r"^ConcretizationError: ", r"^RecompileWarning: .* n: 3, then 4", r"no such file\nexit status 2$",
+    ],
     "black_scholes.py": [r"^price +\d", r"^vega +\d", r"^kernel 0", r"lanes", r"sum="],
     "curve_fit.py": [r"^step 300 +loss 0\.00\d", r"^frequency +[23]\.\d+ +\(true 3\.0\)"],
     "custom_function.py": [r"^gradcheck +True$", r"^traced gradient \["],
