@@ -340,7 +340,7 @@ def _show_native(program: Program, stage: str, part: str) -> _Shown:
     from .ir import fuse
 
     if part == "joint":
-        function = strip(program.joint if program.differentiable else program.simplified)
+        function = program.joint if program.differentiable else program.primal
     else:
         function = getattr(_split(program), part)
     strides = [*program.strides, *[None] * len(function.params)][: len(function.params)]

@@ -77,7 +77,6 @@ class Program:
         self.strides = tuple(strides)
         self.compiled = compiled
         self.compile_seconds = 0.0
-        self.gradient_position = {r: k for k, r in enumerate(self.differentiable)}
 
     @cached_property
     def node_class(self) -> type[ProgramNode]:
@@ -121,18 +120,23 @@ class Program:
         return run_pipeline(self.recorded)
 
     @cached_property
+    def primal(self) -> Function:
+        """The function alone, as it is compiled where no gradient is needed."""
+        return run_pipeline(strip(self.recorded))
+
+    @cached_property
     def joint(self) -> Function:
-        """Forward and backward in one function."""
-        return run_pipeline(vjp(self.simplified, self.wrt, self.differentiable))
+        """Forward and backward in one function; nothing steers a differentiation any more, so rules see all."""
+        return run_pipeline(strip(vjp(self.simplified, self.wrt, self.differentiable)))
 
     @cached_property
     def split(self) -> Split:
-        return split(strip(self.joint), len(self.recorded.params), len(self.recorded.results))
+        return split(self.joint, len(self.recorded.params), len(self.recorded.results))
 
     @cached_property
     def plain(self) -> Runner:
         """Runs the function alone: parameters to results."""
-        return self._compile(lambda: strip(self.simplified), self.strides)
+        return self._compile(lambda: self.primal, self.strides)
 
     @cached_property
     def forward(self) -> Runner:
