@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -88,6 +90,26 @@ def runtime() -> Any:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
     start(library[WORKER])
     return library
+
+
+def _locks() -> list[Any]:
+    """What threads at work with LLVM hold: our lock and llvmlite's own, taken to unload code as well."""
+    ffi: Any = sys.modules.get("llvmlite.binding.ffi")
+    return [_lock] if ffi is None else [_lock, ffi.lib._lock]
+
+
+def _before_fork() -> None:
+    for lock in _locks():
+        lock.__enter__()
+
+
+def _after_fork() -> None:
+    for lock in reversed(_locks()):
+        lock.__exit__(None, None, None)
+
+
+if hasattr(os, "register_at_fork"):  # a child must find LLVM whole and its locks free
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _address(function: str) -> int:

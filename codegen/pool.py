@@ -1,18 +1,20 @@
-"""Memory for results and arenas: aligned, and used again once nobody holds it.
+"""Memory for results: aligned, and used again once nobody holds it.
 
 Memory fresh from the system costs more than most kernels that write it (every page faults), so the pool keeps
-the blocks that it handed out. An array made in a block has it as its base, and so have all views of the array:
-a block that only the pool refers to is free. Nothing is registered and nothing has to be given back.
+the blocks that it lent. An array made in a block has a holder as its base, made for this array alone; it, its
+views and whatever shares its memory keep the holder alive, and when the holder dies the block comes back.
 
-Invariants: arrays begin on a cache line; a block in use is never handed out again; at most `capacity` bytes
-are kept (the pool forgets all its blocks when it would keep more).
+Invariants: arrays begin on a cache line; a block is lent to one holder at a time; at most `capacity` bytes lie
+unused (what comes back beyond that goes to the system).
 Imports: `ir.types`.
 """
 
 from __future__ import annotations
 
-import sys
+import ctypes
 import threading
+import weakref
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +23,23 @@ from ..ir.types import Shape
 ALIGN = 64
 SMALL = 1 << 15  # bytes: below, the system's own allocator reuses memory as well
 CAPACITY = 1 << 29
-_FREE = 2  # references to a free block while it is looked at: the local variable and getrefcount's argument
+
+
+Block = tuple[np.ndarray, int]  # the memory, and where in it the first cache line begins
+
+
+class _Lent(weakref.ref[Any]):
+    """A holder that is alive, and the block that it holds."""
+
+    __slots__ = ("block", "nbytes")
+    block: Block
+    nbytes: int
+
+
+def aligned(nbytes: int) -> Block:
+    """New memory for `nbytes` bytes from a cache line on."""
+    memory = np.empty(nbytes + ALIGN, np.uint8)
+    return memory, -memory.ctypes.data % ALIGN
 
 
 class Pool:
@@ -29,9 +47,11 @@ class Pool:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
-        self._blocks: dict[int, list[np.ndarray]] = {}
-        self._kept = 0
-        # Reentrant: an allocation may run the garbage collector, and a finalizer may allocate.
+        self._free: dict[int, list[Block]] = {}
+        self._unused = 0
+        self._lent: dict[int, _Lent] = {}  # by their own identity: their hash is that of what they refer to
+        self._holders: dict[int, Any] = {}
+        # Reentrant: an allocation may run the garbage collector, and with it `_returned`.
         self._lock = threading.RLock()
 
     def empty(self, shape: Shape, dtype: np.dtype, nbytes: int) -> np.ndarray:
@@ -39,32 +59,34 @@ class Pool:
         if nbytes < SMALL:
             return np.empty(shape, dtype)
         with self._lock:
-            block = self._free_block(nbytes)
-            if block is None:
-                block = np.empty(nbytes + ALIGN, np.uint8)
-            start = -block.ctypes.data % ALIGN
-            array: np.ndarray = np.ndarray(shape, dtype, block, start)
-            self._keep(nbytes, block)
+            block = self._take(nbytes)
+            holder_type = self._holders.get(nbytes)
+            if holder_type is None:
+                holder_type = self._holders[nbytes] = ctypes.c_char * nbytes
+            holder = holder_type.from_buffer(*block)
+            lent = _Lent(holder, self._returned)
+            lent.block, lent.nbytes = block, nbytes
+            self._lent[id(lent)] = lent
+        array: np.ndarray = np.ndarray(shape, dtype, holder)
         return array
 
-    def _free_block(self, nbytes: int) -> np.ndarray | None:
-        """A block taken from the pool that nobody refers to."""
-        blocks = self._blocks.get(nbytes, [])
-        for _ in range(len(blocks)):
-            block = blocks.pop(0)
-            if sys.getrefcount(block) == _FREE:
-                self._kept -= nbytes
-                return block
-            blocks.append(block)
-        return None
+    def _take(self, nbytes: int) -> Block:
+        blocks = self._free.get(nbytes)
+        if blocks:
+            self._unused -= nbytes
+            return blocks.pop()
+        return aligned(nbytes)
 
-    def _keep(self, nbytes: int, block: np.ndarray) -> None:
-        if self._kept + nbytes > self.capacity:
-            self._blocks.clear()
-            self._kept = 0
-        if nbytes <= self.capacity:
-            self._blocks.setdefault(nbytes, []).append(block)
-            self._kept += nbytes
+    def _returned(self, lent: weakref.ref[Any]) -> None:
+        assert isinstance(lent, _Lent)
+        with self._lock:
+            del self._lent[id(lent)]
+            if self._unused + lent.nbytes > self.capacity:
+                self._free.clear()
+                self._unused = 0
+            if lent.nbytes <= self.capacity:
+                self._free.setdefault(lent.nbytes, []).append(lent.block)
+                self._unused += lent.nbytes
 
 
 POOL = Pool()

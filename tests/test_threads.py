@@ -161,6 +161,39 @@ def test_a_forked_child_works_alone(request):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="fork")
+def test_a_child_forked_while_others_compile_and_run_is_whole(request):
+    """Of the pool of memory, of LLVM and of llvmlite, no lock is left to a thread that the child has not."""
+    done = run_script(
+        """
+        import signal, threading
+        on = True
+        def compile_again():
+            while on:
+                compiler.compile_function(softmax(4, 5))
+        def run():
+            while on:
+                executable(args)
+        threads = [threading.Thread(target=work) for work in (compile_again, run)]
+        for t in threads:
+            t.start()
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                compiler.compile_function(softmax(4, 5))
+                os._exit(0 if np.allclose(executable(args)[0], 1 / 300) else 1)
+            _, status = os.waitpid(child, 0)
+            assert status == 0, status
+        on = False
+        for t in threads:
+            t.join()
+        """,
+        request.config.rootpath,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_process_ends_quietly(request):
     for _ in range(3):
         done = run_script("", request.config.rootpath)
