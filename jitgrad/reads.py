@@ -27,7 +27,7 @@ import gc
 import os
 import sys
 import types
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -55,6 +55,8 @@ _COMPUTED_NAMES = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars",
 _LIBRARIES = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(np.__file__) + os.sep, "<string>")
 _WALKED_WHOLE = ("jitgrad.nn", "jitgrad.optim")
 _ATOMS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
+_BUFFERS = (np.ndarray, bytearray, memoryview, array.array)
+_CONTAINERS = (list, tuple, deque, dict, OrderedDict, defaultdict, types.MappingProxyType, set, frozenset, *_BUFFERS)
 _OPAQUE = (
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
@@ -140,6 +142,8 @@ class Snapshot:
         self._codes = set(codes)
         self._names = {n for code in codes for n in code.co_names}
         self._all_names = not self._names.isdisjoint(_COMPUTED_NAMES)
+        if self._all_names:
+            self._names.update(c for code in codes for c in code.co_consts if isinstance(c, str))
         self._visited: set[types.CodeType] = set()
         self._globals: dict[int, tuple[dict[str, Any], set[str]]] = {}
         for code, variables in codes.items():
@@ -199,10 +203,6 @@ class Snapshot:
             return
         if isinstance(x, types.FunctionType):
             yield from self._visit_function(x)
-        elif isinstance(x, np.ndarray):
-            if x.nbytes > ARRAY_LIMIT:
-                self.complete = False
-            self._checks.append((x, CONTENTS, x.tobytes()))
         elif isinstance(x, types.MethodType):
             yield x.__func__
             yield x.__self__
@@ -213,18 +213,10 @@ class Snapshot:
             yield from (x.func, x.args, x.keywords)
         elif isinstance(x, property):
             yield from (x.fget, x.fset, x.fdel)
-        elif isinstance(x, (bytearray, memoryview, array.array)):
-            self._checks.append((x, CONTENTS, bytes(x)))
-        elif isinstance(x, (list, tuple, deque)):
-            self._lengths.append((x, len(x)))
-            for i, item in enumerate(x):
-                yield from self._check(x, i, item)
-        elif isinstance(x, dict):
-            self._lengths.append((x, len(x)))
-            for key, item in list(x.items()):
-                yield from self._check(x, key, item)
-        elif isinstance(x, (set, frozenset)):
-            self._checks.append((x, CONTENTS, frozenset(x)))
+        elif isinstance(x, _CONTAINERS):
+            yield from self._visit_contents(x)
+            if type(x) not in _CONTAINERS:  # a class of the user's, which may have attributes
+                yield from self._visit_object(x)
         elif isinstance(x, types.ModuleType):
             if not x.__name__.startswith("jitgrad"):
                 yield from self._visit_names(x.__dict__)
@@ -234,6 +226,21 @@ class Snapshot:
             yield from self._visit_class(x)
         elif not isinstance(x, _OPAQUE):
             yield from self._visit_object(x)
+
+    def _visit_contents(self, x: Any) -> Iterator[Any]:
+        if isinstance(x, (set, frozenset)):
+            self._checks.append((x, CONTENTS, frozenset(x)))
+        elif isinstance(x, _BUFFERS):
+            if memoryview(x).nbytes > ARRAY_LIMIT:
+                self.complete = False
+            else:
+                self._checks.append((x, CONTENTS, _contents(x)))
+            if isinstance(x, np.ndarray) and x.dtype.hasobject:
+                yield x.tolist()
+        else:
+            self._lengths.append((x, len(x)))
+            for key, item in list(enumerate(x) if isinstance(x, (list, tuple, deque)) else x.items()):
+                yield from self._check(x, key, item)
 
     def _visit_function(self, f: types.FunctionType) -> Iterator[Any]:
         code = f.__code__
@@ -257,7 +264,8 @@ class Snapshot:
             yield from self._check(f, name, getattr(f, name))
 
     def _visit_names(self, variables: Any, every: bool = False) -> Iterator[Any]:
-        for name in list(variables) if every else self._names:
+        """Note the variables that code names; with `every`, all but those that Python looks up by itself."""
+        for name in [n for n in variables if not n.startswith("__")] if every else self._names:
             if name in variables:
                 yield from self._check(variables, name, variables[name])
 
@@ -265,7 +273,7 @@ class Snapshot:
         """The attributes that code names, and the methods that Python calls by itself."""
         bases = [b for b in cls.__mro__ if b.__module__ != "builtins"]
         for i, base in enumerate(bases):
-            yield from self._visit_names(base.__dict__)
+            yield from self._visit_names(base.__dict__, self._all_names)
             for name, x in base.__dict__.items():
                 if isinstance(x, types.FunctionType) and name.startswith("__"):
                     yield x
@@ -284,7 +292,7 @@ class Snapshot:
             else:
                 self._lengths.append((variables, len(variables)))  # an attribute set for the first time
                 yield from self._visit_names(variables, self._all_names)
-        yield cls
+        yield from self._check(_Slots(x), "__class__", cls)
         for base in cls.__mro__:
             for name in getattr(base, "__slots__", ()):
                 if (name in self._names or self._all_names) and hasattr(x, name):
@@ -331,7 +339,7 @@ def _look(container: Any, key: Any) -> Any:
     if key is CONTENTS:
         if isinstance(container, np.ndarray):
             return container.tobytes()
-        return frozenset(container) if isinstance(container, (set, frozenset)) else bytes(container)
+        return _contents(container)
     if isinstance(container, _Slots):
         return getattr(container.owner, key, _GONE)
     if isinstance(container, types.FunctionType):
@@ -340,6 +348,13 @@ def _look(container: Any, key: Any) -> Any:
         return container[key]
     except (KeyError, IndexError):
         return _GONE
+
+
+def _contents(container: Any) -> Any:
+    """What a set or an array holds, to compare with later."""
+    if isinstance(container, (set, frozenset)):
+        return frozenset(container)
+    return container.tobytes() if isinstance(container, np.ndarray) else bytes(container)
 
 
 def _equal(now: Any, seen: Any) -> bool:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+from types import MappingProxyType, ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +114,44 @@ def test_numpy_array_that_is_read_by_python():
     equal(f(ones(2)), ones(2) * 2)
     table[0] = 5.0
     equal(f(ones(2)), ones(2) * 5)
+
+
+class _Named(list):
+    """A list with an attribute of its own."""
+
+
+@pytest.mark.parametrize("place", ["list", "dict", "object array", "mapping proxy", "module", "class"])
+def test_values_in_odd_places(place):
+    box = SimpleNamespace(k=1.0)
+    plain = {"k": 1.0}
+    named, keyed = _Named(), type("Keyed", (dict,), {})()
+    module, cls = ModuleType("settings"), type("Settings", (), {"k": 1.0})
+    named.k = keyed.k = module.k = 1.0
+    objects, proxy = np.array([box], dtype=object), MappingProxyType(plain)
+    read, owner = {
+        "list": (lambda: named.k, named),
+        "dict": (lambda: keyed.k, keyed),
+        "object array": (lambda: objects[0].k, box),
+        "mapping proxy": (lambda: proxy["k"], plain),
+        "module": (lambda: getattr(module, "k"), module),  # noqa: B009
+        "class": (lambda: getattr(cls, "k"), cls),  # noqa: B009
+    }[place]
+    f = jitgrad.trace(lambda x: x * read())
+    assert f(ones(1)).tolist() == [1]
+    if owner is plain:
+        plain["k"] = 2.0
+    else:
+        owner.k = 2.0
+    assert f(ones(1)).tolist() == [2]
+
+
+def test_an_object_that_becomes_another_class():
+    one, two = type("One", (), {"k": 1.0}), type("Two", (), {"k": 2.0})
+    thing = one()
+    f = jitgrad.trace(lambda x: x * thing.k)
+    assert f(ones(1)).tolist() == [1]
+    thing.__class__ = two
+    assert f(ones(1)).tolist() == [2]
 
 
 def test_environment_and_clock_are_not_frozen():
