@@ -1,8 +1,9 @@
 """A compiled function that runs on arrays.
 
-Results and the arena come from the pool, so that two calls in flight never share one. The linked code lives as
-long as its Executable. ctypes lets go of the interpreter's lock while native code runs. Native code is given
-the array objects and reads their data pointers itself: asking NumPy for each would cost more than the rest.
+Results come from the pool. Each call takes an arena from a free list and gives it back: two calls in flight never
+share one. The linked code lives as long as its Executable. ctypes lets go of the interpreter's lock while native
+code runs. Native code is given the array objects and reads their data pointers itself: asking NumPy for each would
+cost more than the rest.
 
 Imports: `ir`, `abi`, `module`, `pool`.
 """
@@ -21,14 +22,13 @@ from ..ir.fuse import Schedule
 from ..ir.types import TensorType, contiguous_strides, type_of_array
 from .abi import CALL
 from .module import Module
-from .pool import POOL, SMALL
+from .pool import POOL, aligned
 
 if TYPE_CHECKING:
     from .compiler import Compiler
 
 _Native = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, ctypes.c_int64)
 _TrapSlot = ctypes.c_int64 * 2
-_BYTE = np.dtype(np.uint8)
 
 
 def _data_offset() -> int:
@@ -70,8 +70,7 @@ class Executable:
             (t.dtype.numpy, t.shape, steps) for t, steps in zip(self._types, self._strides, strict=True)
         ]
         self._outputs = [(t.shape, t.dtype.numpy, t.nbytes) for t in self.result_types]
-        # Never less than what the pool aligns.
-        self._arena_size = max(schedule.arena_bytes, SMALL) if schedule.arena_bytes else 0
+        self._arenas: list[np.ndarray] = []  # those that no call works in
         self._input_array = ctypes.c_void_p * len(self._types)
         self._output_array = ctypes.c_void_p * len(self._outputs)
         self._constants = [array for _, array in schedule.constants]
@@ -99,14 +98,22 @@ class Executable:
 
         Raises BoundsError or DivisionByZero; what `results` hold then means nothing.
         """
-        arena = POOL.empty((self._arena_size,), _BYTE, self._arena_size)
+        arena = self._take_arena()
         traps = _TrapSlot()
         self._native(
             self._input_array(*map(id, arrays)), self._output_array(*map(id, results)), id(arena), self._table,
             traps, DATA_OFFSET,
         )
+        self._arenas.append(arena)
         if traps[0]:
             raise self._traps.error(traps[0], traps[1])
+
+    def _take_arena(self) -> np.ndarray:
+        try:
+            return self._arenas.pop()
+        except IndexError:
+            memory, start = aligned(self.arena_bytes)
+            return memory[start:]
 
     def _check(self, i: int, array: np.ndarray) -> None:
         """Raise where array i is not what the code was compiled for; strides of axes that are never walked
