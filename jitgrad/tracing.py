@@ -17,7 +17,7 @@ import threading
 import types
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .calls import Recorded, program_of, record, run, source_tensor
@@ -72,7 +72,7 @@ class Entry:
 class _Stats:
     compiled: int = 0
     uncached: int = 0
-    notes: list[str] = field(default_factory=list)
+    obstacle: str = ""  # why the last of those was not kept
 
 
 class TracedFunction:
@@ -165,8 +165,8 @@ class TracedFunction:
 
     def _note_uncached(self, obstacle: str) -> None:
         self._stats.uncached += 1
-        if obstacle not in self._stats.notes:
-            self._stats.notes.append(obstacle)
+        self._stats.obstacle = obstacle
+        if self._stats.uncached == 2:  # once may be the first call, which makes what the others find
             warnings.warn(
                 f"{self.__name__} is recorded anew at every call and not compiled: {obstacle}",
                 RecompileWarning,
@@ -190,7 +190,8 @@ class TracedFunction:
             lines.append(
                 f"  floats compiled as constants, for Python asked for their value: {len(self._static_floats)}"
             )
-        lines += [f"  not compiled, {self._stats.uncached} calls: {note}" for note in self._stats.notes]
+        if self._stats.uncached:
+            lines.append(f"  not compiled: {self._stats.uncached} calls, the last one because {self._stats.obstacle}")
         return "\n".join(lines)
 
     @property

@@ -418,6 +418,33 @@ def test_hidden_state_is_not_frozen():
     assert not f.programs and "random" in f.explain()
 
 
+def test_what_the_first_call_makes_is_no_reason_to_warn():
+    memo = {}
+
+    @jitgrad.trace
+    def f(x):
+        if "scale" not in memo:
+            memo["scale"] = 2
+        return x * memo["scale"]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            close(f(jitgrad.ones(3)), jitgrad.ones(3) * 2)
+    assert "1 program compiled" in f.explain()
+    assert "not compiled: 1 calls, the last one because it changes what it reads itself" in f.explain()
+
+
+def test_a_growing_list_warns_once():
+    log = []
+    f = jitgrad.trace(lambda x: log.append(1) or x)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(5):
+            f(jitgrad.ones(3))
+    assert len(caught) == 1 and caught[0].filename == __file__
+
+
 def test_python_side_effects_happen_at_every_call(capsys):
     log = []
 
