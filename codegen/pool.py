@@ -12,6 +12,7 @@ Imports: `ir.types`.
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import weakref
 from typing import Any
@@ -89,4 +90,12 @@ class Pool:
                 self._unused += lent.nbytes
 
 
+    def forked(self) -> None:
+        """In a forked child: whoever held the lock may have stayed behind. Cut short by a fork, a method leaves
+        at worst a block that is lost."""
+        self._lock = threading.RLock()
+
+
 POOL = Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=POOL.forked)
