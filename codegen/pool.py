@@ -61,10 +61,10 @@ class Pool:
             return np.empty(shape, dtype)
         with self._lock:
             block = self._take(nbytes)
-            holder_type = self._holders.get(nbytes)
+            holder_type: Any = self._holders.get(nbytes)
             if holder_type is None:
                 holder_type = self._holders[nbytes] = ctypes.c_char * nbytes
-            holder = holder_type.from_buffer(*block)
+            holder: Any = holder_type.from_buffer(*block)
             lent = _Lent(holder, self._returned)
             lent.block, lent.nbytes = block, nbytes
             self._lent[id(lent)] = lent
