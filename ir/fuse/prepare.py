@@ -10,7 +10,7 @@ What is turned into what:
   - matmul with a vector, an outer product, a product of integers: multiplication and sum, which fuse
   - work over no elements: nothing; reductions of none: their identity
 
-Imports: `core`, `types`, `items`, `views`.
+Imports: `core`, `types`, `items`, `pick`, `views`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from ..core import Function, Instr, Loc, Value
 from ..ops import TABLE
 from ..types import DType, Shape, TensorType, bool_, contiguous_strides, i32, i64
 from . import views
-from .items import IDENTITY, TRAPS, Item, Pattern, Ref, Root
+from .items import IDENTITY, Item, Pattern, Ref, Root
+from .pick import Pick
 from .views import View
 
 Strides = Sequence[Sequence[int] | None]
@@ -329,7 +330,7 @@ class Program:
 
     def _gather_at(self, x: Ref, shape: Shape, axis: int, place: Ref, out: Shape, kept: Shape) -> Ref:
         """Elements of `x` at `place` along `axis`, over `out`, whose axes `kept` are x's other axes."""
-        read = _Pick(self, shape, axis, place, out, kept)
+        read = Pick(self, shape, axis, place, out, kept)
         result = read.of(x, 0)
         if read.used:
             return result
@@ -396,52 +397,6 @@ class Program:
         scalars = [self._refs[a] for a in instr.args]
         refs = [Ref(root, views.strided((t.size,), (0,), view.offset)) for root, view in scalars]
         return [self.map("philox", refs, t.dtype, t.size)]
-
-
-class _Pick:
-    """One gather, pushed through the elementwise operands of what it reads: the elements asked for are
-    computed from theirs. It stops where work would grow: at `DEPTH`, and where it reads most elements."""
-
-    DEPTH = 12
-
-    def __init__(
-        self, program: Program, shape: Shape, axis: int, place: Ref, out: Shape, kept: Shape
-    ) -> None:
-        self.program = program
-        self.frame = (shape, axis, out, kept)
-        self.place = place
-        self.size = math.prod(out)
-        self.used = False  # whether anything was read at the index
-        self._done: dict[Ref, Ref] = {}
-
-    def of(self, x: Ref, depth: int) -> Ref:
-        if x not in self._done:
-            self._done[x] = self._pushed(x, depth) or self._read(x)
-        return self._done[x]
-
-    def _pushed(self, x: Ref, depth: int) -> Ref | None:
-        item = x.root.item
-        few = self.size * 4 <= x.view.size
-        if item is None or item.kind != "map" or not item.args or depth > self.DEPTH or not few:
-            return None
-        if item.op in TRAPS or item.op == "philox":
-            return None
-        views_ = [views.compose(arg.view, x.view) for arg in item.args]
-        args = [Ref(arg.root, v) for arg, v in zip(item.args, views_, strict=True) if v is not None]
-        if len(args) < len(views_):
-            return None
-        picked = [self.of(arg, depth + 1) for arg in args]
-        if item.op == "copy":
-            return picked[0]
-        return self.program.map(item.op, picked, x.root.dtype, self.size, **item.attrs)
-
-    def _read(self, x: Ref) -> Ref:
-        base, stride = self.program.along(x, *self.frame)
-        if stride == 0:
-            return base
-        self.used = True
-        self.program.store(base.root)
-        return self.program.map("gather", (base, self.place), x.root.dtype, self.size, stride=stride)
 
 
 def _is_matrix(shape: Shape, strides: Sequence[int]) -> bool:
