@@ -62,6 +62,7 @@ class Recorded:
     differentiable: list[int]
     param_paths: list[str]
     reads_grad: list[tuple[Source, Any]]  # the key of the .grad of each, or None where it has none
+    reached: list[Source]  # those that a gradient inside arrived at
     met: list[tuple[Source, Tensor]]  # arguments (and .grad) that the function also reached by itself
     stand_ins: list[StandIn]
     consumed: frozenset[int]  # float arguments that are constants of the program
@@ -236,6 +237,7 @@ def _finish(
             for m in made
             if m.reads_grad and m.outside is not None
         ],
+        reached=[m.source for m in made if m.reached],
         met=[(m.source, m.outside) for m in made if m.met and m.outside is not None],
         stand_ins=list(made),
         consumed=frozenset(recording.consumed),

@@ -193,7 +193,7 @@ class Exit:
         if not alone and t._view is not None and _is_replay(t):
             mode = "graph" if t._view.follows else "no_grad"
             return self._add(Shown(self.place(t._view.base), t._view.steps, mode))
-        if not alone and t._node is None and self._first(storage) is not t:
+        if not alone and t._node is None and not self._holds(t, storage):
             return self._add(Shown(self._root(storage), storage.steps_of(t), "detached", leaf))
         broken = self._audited(t) if t._requires_grad and not leaf else None
         index = self.result(t)
@@ -218,6 +218,10 @@ class Exit:
             if t is not None and not steps and self.recording.stand_in_of(t) is None:
                 return t
         return None
+
+    def _holds(self, t: Tensor, storage: RecordedStorage) -> bool:
+        """Whether the memory of `storage` comes to be as the result that `t` is."""
+        return self.recording.owner(storage) is None and self._first(storage) is t
 
     def _root(self, storage: RecordedStorage) -> int:
         """The place that holds the memory of `storage`."""

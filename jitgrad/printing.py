@@ -16,8 +16,8 @@ import numpy as np
 
 from .ir.core import Value
 from .ir.types import bool_, i64
-from .state import defaults
-from .tensors import Tensor
+from .state import defaults, state
+from .tensors import Tensor, concrete
 
 
 @dataclass
@@ -46,7 +46,10 @@ def set_printoptions(
 
 
 def tensor_repr(t: Tensor) -> str:
-    """The text of `repr(t)`. A tensor of a recording prints its type and that it has no value."""
+    """The text of `repr(t)`. A tensor of a recording prints its type and that it has no value, a Python number in one
+    prints itself."""
+    if t._weak and state.recording is not None:
+        return repr(concrete(t, "repr()").item())
     if isinstance(t._array, Value):
         return f"tensor(<{t.type_}, traced: no value yet>)"
     head = "tensor("

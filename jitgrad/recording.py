@@ -121,6 +121,12 @@ class Draw:
         self.generator.offset += self.counters
 
 
+_OUTSIDE = (
+    "backward inside a traced function reached a graph that was built outside of it",
+    "build the graph inside the traced function, or call backward outside",
+)
+
+
 @dataclass
 class StandIn:
     """A tensor from outside, and what stands for it."""
@@ -133,6 +139,7 @@ class StandIn:
     initial_grad: Tensor | None = None
     reads_grad: bool = False
     flagged: bool = False  # the function made it require grad
+    reached: bool = False  # a gradient arrived at it inside the recording
     met: bool = False  # the function reached it by itself too, besides the way that `source` says
 
 
@@ -417,13 +424,27 @@ class Recording:
             grad = self.stand_in(made.outside._grad, GradOf(made.source), "")
             made.initial_grad = inner._grad = grad.tensor
 
+    def reaches(self, leaf: Tensor) -> None:
+        """A gradient arrives at `leaf`. Raises TraceError where a hook waits for it outside."""
+        made = self.stand_in_of(leaf)
+        if made is None or made.outside is None:
+            return
+        made.reached = True
+        if hooked(made.outside):
+            raise self._error(
+                "a gradient inside a traced function reached a tensor with a hook, and hooks are not compiled",
+                "call backward outside, remove the hook, or run the function under jitgrad.eager()",
+            )
+
+    def misses(self) -> None:
+        """A gradient did not arrive where asked for. Raises TraceError where a graph made outside may lead there."""
+        if any(m.outside is not None and m.outside._node is not None for m in self.stand_ins):
+            raise self._error(*_OUTSIDE)
+
     def accumulates(self, leaf: Tensor) -> None:
         """A backward adds to `leaf.grad`. Raises TraceError where eager would go on in a graph made outside."""
         if self.outside(leaf)._node is not None:
-            raise self._error(
-                "backward inside a traced function reached a graph that was built outside of it",
-                "build the graph inside the traced function, or call backward outside",
-            )
+            raise self._error(*_OUTSIDE)
         self.touch_grad(leaf)
 
     def require_grad(self, t: Tensor, value: bool) -> None:
@@ -576,6 +597,13 @@ def _free(instrs: Sequence[Instr], results: Sequence[Value], bound: set[Any]) ->
             known.add(value)
             free.append(value)
     return free
+
+
+def hooked(t: Tensor) -> bool:
+    """Whether a hook of the user's waits for the gradient of `t`."""
+    node = t._node if t._node is not None else t._accumulator() if t._accumulator is not None else None
+    watch = None if node is None or node.tensor_hooks is None else node.tensor_hooks.get(t._output_nr)
+    return watch is not None and bool(watch.hooks)
 
 
 def follows(view: Tensor, base: Tensor) -> bool:

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from .recording import Recording
 
 
+_EAGER = os.environ.get("JITGRAD_EAGER", "0") not in ("", "0")  # as the process started, in every thread
+
+
 class _State(threading.local):
     def __init__(self) -> None:
         self.grad_enabled = True
         self.recording: Recording | None = None
         self.transforms = 0  # how many value_and_grad calls enclose what runs now
-        self.eager = os.environ.get("JITGRAD_EAGER", "0") not in ("", "0")
+        self.eager = _EAGER
 
 
 class _Defaults:

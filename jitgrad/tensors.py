@@ -93,7 +93,6 @@ class Tensor:
         "_weak",
     )
     __array_priority__ = 1000  # numpy's operators yield to ours
-    __hash__ = object.__hash__
 
     _array: np.ndarray | Value
     _storage: Storage
@@ -291,6 +290,9 @@ class Tensor:
         from .printing import tensor_repr
 
         return tensor_repr(self)
+
+    def __hash__(self) -> int:  # by identity, but a Python number in a recording is found where it would be
+        return hash(concrete(self, "hash()").item()) if self._weak else object.__hash__(self)
 
 
 def up_to_date(t: Tensor) -> None:

@@ -24,7 +24,7 @@ from .calls import Recorded, program_of, record, run, source_tensor
 from .program import Program
 from .pytree import Structure, flatten, paths
 from .reads import Snapshot, Watcher
-from .recording import Capture
+from .recording import Capture, hooked
 from .signature import Signature, difference, tensor_key
 from .state import state
 from .tensors import Tensor
@@ -65,6 +65,9 @@ class Entry:
             if (None if grad is None else tensor_key(grad)) != key:
                 how = "is None now" if grad is None else "is not None now" if key is None else "changed its layout"
                 return f"a .grad that the function reads {how}"
+        for source in self.recorded.reached:
+            if hooked(source_tensor(source, leaves)):
+                return "a tensor that a gradient inside reaches has got a hook"
         return self.snapshot.changed()
 
 

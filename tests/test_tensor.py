@@ -133,7 +133,10 @@ def test_the_older_interface():
     assert (v.requires_grad, v.is_leaf, v.volatile, v.creator) == (True, True, False, None)
     x[0] = 5
     assert v.data.tolist() == [5, 1]
-    assert not jitgrad.Variable(x, requires_grad=True, volatile=True).requires_grad
+    with pytest.warns(UserWarning, match="no_grad"):
+        assert not jitgrad.Variable(x, requires_grad=True, volatile=True).requires_grad
+    assert isinstance(v, jitgrad.Variable) and isinstance(x.long(), jitgrad.Variable)
+    assert not isinstance(1.0, jitgrad.Variable)
     y = v * 2
     assert y.creator is y.grad_fn
     y.sum().backward(retain_variables=True)

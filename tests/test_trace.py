@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 import threading
 import warnings
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import jitgrad
-from jitgrad import Tensor
+from jitgrad import Tensor, TraceError
 from jitgrad.tracing import RecompileWarning
 
 
@@ -287,6 +291,23 @@ def test_a_float_that_python_reads_is_compiled_as_a_constant():
     assert "constants" in traced.explain()
 
 
+def test_what_python_does_with_a_float_sees_its_value():
+    @jitgrad.trace
+    def f(x, a):
+        name = {0.5: "half", 1.0: "one"}.get(a, "other")
+        return x * a, f"{a:.2f}", str(a), repr([a]), round(a, 1), name, jitgrad.tensor([a, 1]), jitgrad.tensor(a)
+
+    x = rand(3)
+    for a in (0.5, 1.0, 0.25):
+        for _ in range(2):
+            y, *rest, pair, single = f(x, a)
+            close(y, x * a)
+            names = {0.5: "half", 1.0: "one"}
+            assert rest == [f"{a:.2f}", str(a), repr([a]), round(a, 1), names.get(a, "other")]
+            assert pair.dtype is single.dtype is jitgrad.float32
+            assert (pair.tolist(), single.item()) == ([a, 1], a)
+
+
 def test_static_arguments_recompile():
     traced = jitgrad.trace(lambda x, n, flag: sum([x] * n) if flag else x)
     x = rand(3)
@@ -302,6 +323,14 @@ def test_numpy_arrays_and_strided_inputs():
     for view in (a, a.T, a[::2, 1::2], a[::-1], np.broadcast_to(a[0], (3, 6)), a[:0], np.array(3.0)):
         np.testing.assert_array_equal(traced(view).numpy(), np.asarray(view) * 2 + 1)
         np.testing.assert_array_equal(traced(jitgrad.from_numpy(view.copy())).numpy(), view * 2 + 1)
+
+
+def test_detached_results_share_the_memory_of_the_argument():
+    for take in (lambda x: x.detach(), lambda x: x.data, lambda x: x.detach()[1:], lambda x: x[1:].detach()):
+        x = jitgrad.zeros(3, requires_grad=True)
+        out = jitgrad.trace(take)(x)
+        out += 1
+        assert x.tolist()[1:] == [1, 1] and not out.requires_grad
 
 
 def test_argument_returned_as_it_is():
@@ -551,10 +580,33 @@ def test_a_gradient_that_is_also_an_argument():
         w.grad.zero_()
         return g * 2
 
-    with pytest.raises(jitgrad.TraceError, match="shares its memory"):
+    with pytest.raises(TraceError, match="shares its memory"):
         f(w, w.grad)
     assert w.grad.tolist() == [1, 1, 1]
     assert f(w, jitgrad.ones(3)).tolist() == [2, 2, 2]
+
+
+def test_hooks_and_graphs_from_outside_are_not_passed_over():
+    w = rand(3).requires_grad_()
+    base = w * 2
+
+    @jitgrad.trace
+    def step(x):
+        (w * x).sum().backward()
+
+    step(rand(3))
+    handle = w.register_hook(lambda g: g * 10)
+    before = w.grad.clone()
+    with pytest.raises(TraceError, match="tensor with a hook"):
+        step(rand(3))
+    close(w.grad, before)
+    handle.remove()
+    step(rand(3))
+    close(w.grad, before * 2)
+
+    for unused in (False, True):  # eager finds a way from base to w
+        with pytest.raises(TraceError, match="built outside"):
+            jitgrad.trace(lambda x, u=unused: jitgrad.autograd.grad((base * x).sum(), w, allow_unused=u))(rand(3))
 
 
 def test_aliases_are_refused():
@@ -722,6 +774,20 @@ def test_a_training_step_keeps_a_program_for_each_state_of_grad():
         step(x)
         close(w.grad, x * (1 + i % 2))
     assert "2 programs" in step.explain() and "calls 3" in step.explain()
+
+
+@pytest.mark.parametrize("value", ["1", "0"])
+def test_the_environment_makes_everything_eager(value):
+    program = (
+        "import threading, jitgrad\n"
+        "@jitgrad.trace\n"
+        "def f(x): return x * 2, jitgrad.state.state.recording is None\n"
+        "def show(): print(f(jitgrad.ones(2))[1], len(f.programs))\n"
+        "show(); t = threading.Thread(target=show); t.start(); t.join()"
+    )
+    environment = {**os.environ, "JITGRAD_EAGER": value, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == (["True 0"] * 2 if value == "1" else ["False 1"] * 2)
 
 
 def test_eager_context_runs_python(monkeypatch):

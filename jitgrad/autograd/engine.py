@@ -86,6 +86,8 @@ def grad(
     results: list[Tensor | None] = []
     for t, edge in zip(ins, targets, strict=True):
         value = captured.get(edge)
+        if value is None and state.recording is not None:
+            state.recording.misses()
         if value is not None:
             results.append(domain.wrap(value))
         elif materialize_grads:
@@ -148,6 +150,8 @@ def _run(
                 node.release()
         for node, cts in pending.items():
             assert isinstance(node, AccumulateGrad)
+            if state.recording is not None:
+                state.recording.reaches(node.variable)
             cts = _after_tensor_hooks(node, cts, domain)
             if wanted_edges is None or (node, 0) in wanted_edges:
                 found.leaves[node] = found.captured[(node, 0)] = cts[0]

@@ -211,9 +211,18 @@ def contains(self: Tensor, element: Any) -> bool:
 
 def format_value(self: Tensor, spec: str) -> str:
     """`format(x, spec)`: of a 0-d tensor its number's."""
+    if self._weak:
+        return format(item(self), spec)
     if not self.ndim and not isinstance(self._array, Value) and state.recording is None:
         return format(item(self), spec)
     return object.__format__(self, spec)
+
+
+def rounded(self: Tensor, ndigits: int | None = None) -> Any:
+    """`round(x)`: of a Python number in a recording. Tensors have `x.round()`. Raises TypeError for them."""
+    if not self._weak:
+        raise TypeError("type Tensor doesn't define __round__ method: call .round()")
+    return round(item(self), ndigits)
 
 
 def deepcopy(self: Tensor, memo: Any) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,7 +41,8 @@ def finished(t: Tensor, requires_grad: bool, device: Any = None) -> Tensor:
 def _plain(data: Any) -> Any:
     """`data` with the tensors in it replaced by arrays."""
     if isinstance(data, Tensor):
-        return concrete(data, "tensor(data) with a tensor in data")
+        array = concrete(data, "tensor(data) with a tensor in data")
+        return array.item() if data._weak else array
     if isinstance(data, (list, tuple)):
         return [_plain(d) for d in data]
     return data
@@ -381,10 +383,25 @@ def detached(t: Tensor) -> Tensor:
     return make(t._array, t._storage) if state.recording is None else state.recording.alias(t)
 
 
-def Variable(data: Any, requires_grad: bool = False, volatile: bool = False) -> Tensor:
-    """A tensor over the memory of tensor `data` (or of a copy of other data), a leaf of its own.
+class _AnyTensor(type):
+    """Makes `isinstance(x, Variable)` true of every tensor, and `Variable(x)` a tensor."""
 
-    `volatile=True` is of the older interface: no gradients, so requires_grad is False.
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Tensor)
+
+    def __call__(cls, data: Any, requires_grad: bool = False, volatile: bool = False) -> Tensor:
+        if volatile:
+            warnings.warn(
+                "volatile is no longer handed on to results: use `with jitgrad.no_grad():` instead", stacklevel=2
+            )
+        t = detached(data) if isinstance(data, Tensor) else tensor(data)
+        return finished(t, requires_grad and not volatile)
+
+
+class Variable(metaclass=_AnyTensor):
+    """`Variable(data, requires_grad=False, volatile=False)`: a tensor over the memory of tensor `data` (or of a copy
+    of other data), a leaf of its own.
+
+    `volatile=True` is of the older interface: this tensor does not require grad, and a warning says that its results
+    may. Raises RuntimeError for requires_grad on a dtype that is not floating point.
     """
-    t = detached(data) if isinstance(data, Tensor) else tensor(data)
-    return finished(t, requires_grad and not volatile)

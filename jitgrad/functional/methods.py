@@ -118,6 +118,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__index__": conversion.index_value,
     "__array__": conversion.to_array,
     "__format__": conversion.format_value,
+    "__round__": conversion.rounded,
     "__deepcopy__": conversion.deepcopy,
     "__reduce__": conversion.reduce,
 }
