@@ -347,3 +347,10 @@ def test_an_error_shows_the_users_line():
         jitgrad.ones(2, 3) + jitgrad.ones(2, 4)
     assert "test_functional_elementwise.py" in str(caught.value)
     assert "jitgrad.ones(2, 3) + jitgrad.ones(2, 4)" in str(caught.value)
+
+
+@pytest.mark.parametrize("decimals", [2, 1, 0, -1])
+def test_rounding_to_decimals(decimals):
+    values = np.array([0.555, 1.25, -3.14159, 128.4, np.inf, np.nan], np.float64)
+    check(lambda x: jitgrad.round(x, decimals=decimals), np.round(values, decimals), values)
+    check(lambda x: x.round(decimals=decimals), np.arange(-20, 30, 7), np.arange(-20, 30, 7))

@@ -39,6 +39,16 @@ def test_sums_and_means(dim, axis, keepdim):
         check_gradient(lambda x, f=f: getattr(x, f)(dim=dim, keepdim=keepdim), Z[:, :2, :2])
 
 
+@pytest.mark.parametrize("wrap", [lambda f: f, jitgrad.trace], ids=["eager", "traced"])
+def test_roots_of_zero_have_gradient_zero(wrap):
+    same = np.full((2, 3), 0.5)
+    for f in (lambda x: x.std(1), lambda x: (x - 0.5).norm(dim=1), lambda x: jitgrad.std_mean(x)[0]):
+        x = jitgrad.from_numpy(same.copy()).requires_grad_()
+        out = wrap(f)(x)
+        out.sum().backward()
+        assert not out.detach().numpy().any() and not x.grad.numpy().any()
+
+
 def test_dtypes_of_sums():
     check(jitgrad.sum, N.sum(), N)
     check(jitgrad.sum, B.sum(dtype=i64), B)

@@ -6,6 +6,7 @@ Imports: `arguments`, `dispatch`, `tensors`, `ir.types`.
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Callable
 from typing import Any
@@ -137,7 +138,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
         return clone(input)
     if decimals == 0:
         return apply("round", input)
-    scale = lift(10.0 ** abs(decimals), input.dtype, tuple(input.shape))
+    scale = lift(10.0 ** builtins.abs(decimals), input.dtype, tuple(input.shape))
     out, back = ("mul", "div") if decimals > 0 else ("div", "mul")
     return apply(back, apply("round", apply(out, input, scale)), scale)
 

@@ -118,8 +118,8 @@ def var(
 def std(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
 ) -> Tensor:
-    """The square root of `var`."""
-    return apply("sqrt", _variance("std", input, dim, unbiased, keepdim, correction))
+    """The square root of `var`. Its gradient is 0 where all elements are equal."""
+    return _root(_variance("std", input, dim, unbiased, keepdim, correction))
 
 
 def var_mean(
