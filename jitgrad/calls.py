@@ -11,7 +11,6 @@ checked. Imports: `recording`, `leaving`, `program`, `reads`, `signature`, `pytr
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +25,7 @@ from .ir.types import TensorType, f64
 from .leaving import Call, Exit, Place
 from .program import Program, Strides, layout_of, readable
 from .pytree import Structure, flatten, unflatten
-from .reads import Watcher
+from .reads import Beforehand, Watcher
 from .recording import Argument, Capture, Draw, GradOf, Key, Offset, Recording, Source, StandIn, array_of
 from .signature import STATIC, is_number, tensor_key
 from .state import defaults, state
@@ -83,8 +82,9 @@ def record(
     structure: Structure,
     names: list[str],
     static_floats: frozenset[int] = frozenset(),
+    roots: Sequence[Any] = (),
 ) -> tuple[Recorded, Watcher]:
-    """Run `function` on the tensors of a new recording.
+    """Run `function` on the tensors of a new recording. `roots`: objects among the arguments.
 
     Raises what it raises, after the effects that came before; TraceError leaves no effects.
     """
@@ -93,7 +93,7 @@ def record(
     new_args, new_kwargs = unflatten(structure, inside)
     containers = _containers((args, kwargs), (new_args, new_kwargs))
     modes = (state.grad_enabled, defaults.dtype)
-    watcher = Watcher()
+    watcher = Watcher(Beforehand(function, roots))
     failed: Exception | None = None
     returned = None
     state.recording = recording
@@ -210,11 +210,9 @@ def _finish(
     exit, outputs, effects = plans[bool(survivors)]
     kept = [(t, exit.place(t)) for t in survivors]
     effects.divisors = [exit.result(v) for v in recording.divisors]
-    numbers = [m for m in recording.stand_ins if m.tensor._weak]
-    kept_number = not failed and not changed and any(sys.getrefcount(m.tensor) > 2 for m in numbers)
-    if kept_number or any(t._weak for t in survivors):
+    if any(t._weak for t in survivors):
         raise TraceError(
-            "a traced function stored a float argument, or a number computed from one",
+            "a traced function stored a number computed from a float argument",
             hint="return it, or compute it outside the traced function",
         )
     made = recording.stand_ins

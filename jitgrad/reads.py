@@ -20,8 +20,6 @@ Imports: `tensors`, `errors`.
 from __future__ import annotations
 
 import array
-import builtins
-import dis
 import functools
 import gc
 import os
@@ -72,35 +70,37 @@ class Watcher:
     not collected meanwhile: what the collector's callbacks do is not the function's doing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Beforehand) -> None:
+        self.before = before
         self.codes: dict[types.CodeType, dict[str, Any]] = {}  # code that ran, with its globals
         self.hidden: tuple[str, Loc | None] | None = None
-        self._before: Any = None
+        self._profiler: Any = None  # the user's own
         self._collects = False
 
     def __enter__(self) -> Watcher:
         self._collects = gc.isenabled()
         gc.disable()
-        self._before = sys.getprofile()
+        self._profiler = sys.getprofile()
         sys.setprofile(self._event)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.setprofile(self._before)
+        sys.setprofile(self._profiler)
         if self._collects:
             gc.enable()
 
     def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
         code = frame.f_code
         if event == "call":
-            if code not in self.codes and not is_own_code(code) and not _helps_us(frame):
+            if not is_own_code(code) and not _helps_us(frame):
                 self.codes[code] = frame.f_globals
+                self.before.enter(frame)
         elif event == "c_call" and self.hidden is None and not is_own_code(code):
             name = _hidden(arg)
             if name and not _helps_us(frame):
                 self.hidden = (name, user_location(1))
-        if self._before is not None:
-            self._before(frame, event, arg)
+        if self._profiler is not None:
+            self._profiler(frame, event, arg)
 
 
 def _helps_us(frame: types.FrameType) -> bool:
@@ -138,7 +138,6 @@ class Snapshot:
         self._lengths: list[tuple[Any, int]] = []
         self._seen: set[int] = set()
         self._keep: list[Any] = []  # ids stay unique while their objects live
-        self.functions: dict[types.CodeType, dict[str, Any]] = {}  # met on the way, not among `codes`
         self._codes = set(codes)
         self._names = {n for code in codes for n in code.co_names}
         self._all_names = not self._names.isdisjoint(_COMPUTED_NAMES)
@@ -148,34 +147,29 @@ class Snapshot:
         self._globals: dict[int, tuple[dict[str, Any], set[str]]] = {}
         for code, variables in codes.items():
             self._globals.setdefault(id(variables), (variables, set()))[1].update(code.co_names)
-        queue = list(roots)
+        self._walk(roots)
         for variables, names in self._globals.values():
-            for name in names:
-                if name in variables:
-                    queue.extend(self._check(variables, name, variables[name]))
-                elif hasattr(builtins, name):
-                    self._checks.append((variables, name, _GONE))
-        for code, variables in codes.items():
-            for name in _stored_globals(code) - variables.keys():
-                self._checks.append((variables, name, _GONE))
-        while queue:
-            queue.extend(self._visit(queue.pop()))
+            self._walk_globals(variables, names)
         known = self._visited.union(c for code in codes for c in code.co_consts if isinstance(c, types.CodeType))
         for code in codes.keys() - known:
             if any(not n.startswith("__") for n in code.co_freevars):
                 self.obstacle = f"it calls {code.co_name}, and the variables that it closes over were not found"
 
-    @staticmethod
-    def before(function: Any, roots: Iterable[Any]) -> Snapshot:
-        """A snapshot of what `function`, and whatever it can reach by name, could read."""
-        roots = [function, *roots]
-        codes: dict[types.CodeType, dict[str, Any]] = {}
-        while True:
-            snapshot = Snapshot(roots, codes)
-            found = {c: g for c, g in snapshot.functions.items() if c not in codes}
-            if not found or not snapshot.complete:
-                return snapshot
-            codes.update(found)
+    def _follows(self, code: types.CodeType) -> bool:
+        """Whether what functions with `code` close over is of interest."""
+        return code in self._codes
+
+    def _walk(self, roots: Iterable[Any]) -> None:
+        queue = list(roots)
+        while queue:
+            queue.extend(self._visit(queue.pop()))
+
+    def _walk_globals(self, variables: dict[str, Any], names: Iterable[str]) -> None:
+        for name in names:
+            if name in variables:
+                self._walk(self._check(variables, name, variables[name]))
+            else:
+                self._checks.append((variables, name, _GONE))
 
     def changed(self) -> str:
         """What differs now, in words; '' if nothing does."""
@@ -198,7 +192,7 @@ class Snapshot:
             return
         self._seen.add(id(x))
         self._keep.append(x)
-        if len(self._seen) > LIMIT:
+        if len(self._keep) > LIMIT:
             self.complete = False
             return
         if isinstance(x, types.FunctionType):
@@ -248,11 +242,7 @@ class Snapshot:
             yield wrapped
         if is_own_code(code):
             return
-        if code not in self._codes:
-            self.functions[code] = f.__globals__
-            for inner in code.co_consts:
-                if isinstance(inner, types.CodeType):
-                    self.functions[inner] = f.__globals__
+        if not self._follows(code):
             return
         self._visited.add(code)
         for cell in f.__closure__ or ():
@@ -307,6 +297,32 @@ def _hides_state(cls: type) -> bool:
     )
 
 
+class Beforehand(Snapshot):
+    """What the code that runs can read and change, as it was when it was entered.
+
+    Each piece of code adds what it can reach from its arguments, its globals and what it closes over, by the
+    names that it uses itself.
+    """
+
+    def __init__(self, function: Any, roots: Iterable[Any]) -> None:
+        super().__init__([function, *roots], {})
+        self._by_code: dict[types.CodeType, set[int]] = {}
+
+    def enter(self, frame: types.FrameType) -> None:
+        """`frame` starts to run."""
+        code = frame.f_code
+        first = code not in self._by_code
+        self._names = set(code.co_names)
+        self._all_names = not self._names.isdisjoint(_COMPUTED_NAMES)
+        self._seen = self._by_code.setdefault(code, set())
+        if first:
+            self._walk_globals(frame.f_globals, code.co_names)
+        self._walk(list(frame.f_locals.values()))
+
+    def _follows(self, code: types.CodeType) -> bool:
+        return True
+
+
 class _Whole:
     """A key that stands for all that a container holds."""
 
@@ -323,11 +339,6 @@ class _Slots:
 
 
 _GONE = object()
-
-
-def _stored_globals(code: types.CodeType) -> set[str]:
-    """The globals that `code` assigns or deletes."""
-    return {i.argval for i in dis.get_instructions(code) if i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")}
 
 
 def _look(container: Any, key: Any) -> Any:

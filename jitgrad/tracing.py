@@ -123,15 +123,14 @@ class TracedFunction:
         with self._lock:
             names = self._bind(args, kwargs)
             roots = signature.objects
-            before = Snapshot.before(self.__wrapped__, roots)
             recorded, watcher = record(
-                self.__wrapped__, self.__name__, args, kwargs, leaves, structure, names, self._static_floats
+                self.__wrapped__, self.__name__, args, kwargs, leaves, structure, names, self._static_floats, roots
             )
             if recorded.consumed - self._static_floats:
                 self._static_floats |= recorded.consumed
                 signature = Signature(leaves, structure, self._static_floats)
             snapshot = Snapshot([self.__wrapped__, *roots], watcher.codes)
-            obstacle = _obstacle(recorded, watcher, before, snapshot)
+            obstacle = _obstacle(recorded, watcher, snapshot)
             program = program_of(recorded, leaves, compiled=not obstacle)
             if obstacle:
                 self._note_uncached(obstacle)
@@ -244,16 +243,16 @@ class eager:
         state.eager = self._before.pop()
 
 
-def _obstacle(recorded: Recorded, watcher: Watcher, before: Snapshot, after: Snapshot) -> str:
+def _obstacle(recorded: Recorded, watcher: Watcher, after: Snapshot) -> str:
     """Why a recording cannot be kept; '' if it can."""
     if watcher.hidden is not None:
         name, loc = watcher.hidden
         return f"it calls {name}, whose result or effect a recording cannot repeat" + (
             f"\n{loc.excerpt()}" if loc else ""
         )
-    if not before.complete or not after.complete:
+    if not watcher.before.complete or not after.complete:
         return "it can reach too many Python objects to watch them for changes"
-    changed = before.changed()
+    changed = watcher.before.changed()
     if changed:
         return f"it changes what it reads itself: {changed}"
     return after.obstacle or recorded.obstacle
