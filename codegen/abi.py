@@ -7,8 +7,9 @@
 inputs, outputs: arrays of pointers to the parameters' first elements and to the results, row-major and fresh.
 arena: `Schedule.arena_bytes` bytes, aligned to 64. table: pointers to the large constants and to functions
 outside (BLAS), filled by the caller: the object itself holds no address and can be stored and reloaded.
-traps: two i64: the number of the first instruction that failed, counted from 1 (0: none), and a value that it
-failed on. Code that traps runs to its end; its results mean nothing then, and the caller raises.
+traps: three i64, zeros at first: the number of the first instruction that failed, counted from 1 (0: none), a
+value that it failed on, and a lock for who notes them. Code that traps runs to its end; its results mean
+nothing then, and the caller raises.
 
 `@call` is `@program` for arrays as objects: inputs and outputs hold addresses of ndarray objects, arena is one,
 and each has the address of its data at `offset`.
@@ -81,23 +82,10 @@ class Traps:
         failed, on = code.new_label("trap"), code.new_label("on")
         code.line(f"br i1 {lanes.any(condition).text}, label %{failed}, label %{on}")
         code.start_block(failed)
-        one = Lanes(code, 1)
-        before = one.load("%traps", i64)
-        # The first in the program wins: numbers minus 1 compare as unsigned, so that 0 (none) is the largest.
-        first = code.fresh("c")
-        mine = one.const(number - 1, i64)
-        seen = one.sub(before, 1)
-        code.line(f"{first} = icmp ult i64 {mine.text}, {seen.text}")
-        noted, skip = code.new_label("trap"), code.new_label("trap")
-        code.line(f"br i1 {first}, label %{noted}, label %{skip}")
-        code.start_block(noted)
-        one.store(one.const(number, i64), "%traps")
-        if value is not None:
-            address = code.fresh("p")
-            code.line(f"{address} = getelementptr i64, ptr %traps, i64 1")
-            one.store(_failing(code, lanes, condition, value), address)
-        code.line(f"br label %{skip}")
-        code.start_block(skip)
+        if code.first_use(_NOTE):
+            code.define(_NOTE_TEXT)
+        failing = "0" if value is None else _failing(code, lanes, condition, value).text
+        code.line(f"call void @{_NOTE}(ptr %traps, i64 {number}, i64 {failing})")
         code.line(f"br label %{on}")
         code.start_block(on)
 
@@ -113,6 +101,33 @@ class Traps:
             error = DivisionByZero(f"{trap.op}: integer division by zero")
         return error.at(trap.loc.excerpt()) if trap.loc is not None else error
 
+
+# The first in the program wins: numbers minus 1 compare as unsigned, so that 0 (none) is the largest. Chunks of a
+# kernel may fail at once, so the third word is a lock.
+_NOTE = "note_trap"
+_NOTE_TEXT = f"""define internal void @{_NOTE}(ptr %traps, i64 %number, i64 %value) cold noinline nounwind {{
+entry:
+  %lock = getelementptr i64, ptr %traps, i64 2
+  br label %acquire
+acquire:
+  %exchanged = cmpxchg ptr %lock, i64 0, i64 1 acquire monotonic
+  %held = extractvalue {{ i64, i1 }} %exchanged, 1
+  br i1 %held, label %compare, label %acquire
+compare:
+  %noted = load i64, ptr %traps, align 8
+  %seen = sub i64 %noted, 1
+  %mine = sub i64 %number, 1
+  %first = icmp ult i64 %mine, %seen
+  br i1 %first, label %note, label %release
+note:
+  store i64 %number, ptr %traps, align 8
+  %on = getelementptr i64, ptr %traps, i64 1
+  store i64 %value, ptr %on, align 8
+  br label %release
+release:
+  store atomic i64 0, ptr %lock release, align 8
+  ret void
+}}"""
 
 _INDEXED = frozenset({"gather", "scatter", "scatter_add"})
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .compiler import Compiler
 
 _Native = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, ctypes.c_int64)
-_TrapSlot = ctypes.c_int64 * 2
+_TrapSlot = ctypes.c_int64 * 3
 
 
 def _data_offset() -> int:

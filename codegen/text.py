@@ -138,6 +138,10 @@ class Code:
         self._functions.append(f"define {header} {self.attributes} {{\n{body}\n}}")
         self._lines, self.block = outer_lines, outer_block
 
+    def define(self, function: str) -> None:
+        """Add the whole text of a function."""
+        self._functions.append(function)
+
     def first_use(self, name: str) -> bool:
         """Whether the function `name` is asked for the first time, and so must be written."""
         if name in self._defined:

@@ -98,6 +98,21 @@ def test_an_error_in_a_chunk_is_raised(chunked):
     assert executable([np.zeros((9, 100), np.float32), good])[0].sum() == 900
 
 
+def test_of_errors_at_once_the_first_of_the_program_is_raised_whole(chunked):
+    """Each chunk meets both errors: an index of one is never reported with the size of the other."""
+    b = FunctionBuilder()
+    x, y = b.param(TensorType(f32, (5,))), b.param(TensorType(f32, (7,)))
+    first, second = b.param(TensorType(i64, (12, 64))), b.param(TensorType(i64, (12, 64)))
+    f = b.finish("f", [b.add(b.gather(x, first, axis=0, batch=0), b.gather(y, second, axis=0, batch=0))])
+    executable = compile_function(f)
+    (kernel,) = executable.schedule.kernels
+    assert kernel.chunks > 1
+    args = [np.zeros(5, np.float32), np.zeros(7, np.float32), np.full((12, 64), 55), np.full((12, 64), 77)]
+    for _ in range(300):
+        with pytest.raises(BoundsError, match="index 55 is out of bounds for dimension with size 5"):
+            executable(args)
+
+
 def test_many_threads_call_chunked_code(chunked):
     f = layer_norm(40, 130)
     executable = compile_function(f)
