@@ -407,9 +407,7 @@ class Emitter:
             case "const":
                 return m.const(node.attrs["value"], node.dtype)
             case "load" | "keep":
-                assert node.access is not None
-                places = [(values[a], s) for a, s in zip(node.args, node.attrs.get("strides", ()), strict=True)]
-                return place.memory.load(node.access, node.dtype, m, place.slow, place.index, places)
+                return self.load(node, place, values)
             case "iota":
                 assert node.access is not None
                 return m.cast(self.numbers(node.access, place), node.dtype)
@@ -421,6 +419,20 @@ class Emitter:
                 return self.philox(node, place, values)
         m.on_trap = lambda condition: self.traps.report(self.code, m, node, condition, None)
         return LOWER[node.op](m, [values[a] for a in node.args], node.attrs, node.dtype)
+
+    def load(self, node: Node, place: Place, values: Mapping[Node, Vec]) -> Vec:
+        """A load; an index that is one for all lanes moves the address, others are gathered."""
+        moved: list[tuple[str, int]] = []
+        places: list[tuple[Vec, int]] = []
+        for arg, stride in zip(node.args, node.attrs.get("strides", ()), strict=True):
+            if place.lanes.width == 1:
+                moved.append((values[arg].text, stride))
+            elif place.memory is self.memory and arg.level != ELEMENT:
+                moved.append((self.values[arg].text, stride))
+            else:
+                places.append((values[arg], stride))
+        assert node.access is not None
+        return place.memory.load(node.access, node.dtype, place.lanes, place.slow, place.index, moved, places)
 
     def numbers(self, access: Access, place: Place) -> Vec:
         """The affine form of `access` in the lanes, as i64."""

@@ -50,45 +50,39 @@ class Memory:
     def step(self, access: Access) -> int:
         return access.strides[self.n_axes - 1] if self.n_axes > self.n_outer else 0
 
-    def address(self, access: Access, dtype: DType, slow: Sequence[str], index: str, back: int = 0) -> str:
-        """The address of the first lane's element, `back` elements earlier."""
+    def address(
+        self, access: Access, dtype: DType, slow: Sequence[str], index: str, moved: Sequence[tuple[str, int]] = (),
+        back: int = 0,
+    ) -> str:
+        """The address of the first lane's element, `back` elements earlier; `moved`: i64 scalars times strides."""
         inner = access.strides[self.n_outer : self.n_axes]
         terms = list(zip([*slow, index], inner, strict=False)) if inner else []
-        return element(self.code, self.rows[access], dtype, linear(self.code, -back, terms))
+        return element(self.code, self.rows[access], dtype, linear(self.code, -back, [*terms, *moved]))
 
     def load(
         self, access: Access, dtype: DType, lanes: Lanes, slow: Sequence[str], index: str,
-        places: Sequence[tuple[Vec, int]] = (),
+        moved: Sequence[tuple[str, int]] = (), places: Sequence[tuple[Vec, int]] = (),
     ) -> Vec:
-        """Lanes of the element at `access`, moved by computed `places` (i64 lanes times a stride)."""
+        """Lanes of the element at `access`, moved by computed scalars, and by computed `places` in each lane."""
         step, width = self.step(access), lanes.width
-        if width == 1 or (step in (0, 1, -1) and not places):
-            return self._regular(access, dtype, lanes, slow, index, step, places)
-        base = self.address(access, dtype, slow, index)
-        raw = self._gather(lanes, dtype, self._addresses(lanes, dtype, base, step, places))
-        return lanes.from_memory(raw)
-
-    def _regular(
-        self, access: Access, dtype: DType, lanes: Lanes, slow: Sequence[str], index: str, step: int,
-        places: Sequence[tuple[Vec, int]],
-    ) -> Vec:
-        if lanes.width == 1:
-            at = self.address(access, dtype, slow, index)
-            moved = linear(self.code, 0, [(v.text, s) for v, s in places])
-            return lanes.load(element(self.code, at, dtype, moved), dtype)
+        if places or (width > 1 and step not in (0, 1, -1)):
+            base = self.address(access, dtype, slow, index, moved)
+            raw = self._gather(lanes, dtype, self._addresses(lanes, dtype, base, step, places))
+            return lanes.from_memory(raw)
+        if width == 1 or step == 1:
+            return lanes.load(self.address(access, dtype, slow, index, moved), dtype)
         if step == 0:
             one = Lanes(self.code, 1)
-            return lanes.splat(one.load(self.address(access, dtype, slow, index), dtype))
-        if step == 1:
-            return lanes.load(self.address(access, dtype, slow, index), dtype)
-        return self._reversed(lanes, lanes.load(self.address(access, dtype, slow, index, lanes.width - 1), dtype))
+            return lanes.splat(one.load(self.address(access, dtype, slow, index, moved), dtype))
+        last = self.address(access, dtype, slow, index, moved, width - 1)
+        return self._reversed(lanes, lanes.load(last, dtype))
 
     def store(self, value: Vec, access: Access, lanes: Lanes, slow: Sequence[str], index: str) -> None:
         step, dtype = self.step(access), value.dtype
         if lanes.width == 1 or step == 1:
             lanes.store(value, self.address(access, dtype, slow, index))
         elif step == -1:
-            back = self.address(access, dtype, slow, index, lanes.width - 1)
+            back = self.address(access, dtype, slow, index, (), lanes.width - 1)
             lanes.store(self._reversed(lanes, value), back)
         else:
             base = self.address(access, dtype, slow, index)
