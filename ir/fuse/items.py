@@ -9,7 +9,7 @@ A shape is only how the steps of an iteration are named, so items have none: a m
 each operand's view says which element a step reads. A reduce item's `pattern` says which runs of its
 iteration are summed away.
 
-Imports: `core`, `types`, `views`.
+Imports: `core`, `ops` (which of them can fail), `types`, `views`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..core import Loc
+from ..ops import TABLE
 from ..types import DType
 from .views import View
 
@@ -89,12 +90,15 @@ def cost(op: str) -> float:
     return _COST.get(op, TRANSCENDENTAL)
 
 
+_DIVISIONS = frozenset(op.name for op in TABLE.values() if {"traps", "elementwise"} <= op.traits)
+
 # Ops that can fail, or read what did: they run for every element, never for a part of them.
-TRAPS = frozenset({"index", "gather", "fmod", "remainder", "floor_divide"})
+TRAPS = _DIVISIONS | {"index", "gather"}
 
 
 def fails(op: str, dtype: DType) -> bool:
     """Whether `op` giving `dtype` can fail, and so must run even if nobody reads its result."""
-    return op in TRAPS and op != "gather" and dtype.is_integer
+    return op == "index" or (op in _DIVISIONS and dtype.is_integer)
+
 
 IDENTITY: dict[str, float] = {"sum": 0, "prod": 1}
