@@ -181,15 +181,20 @@ class Program:
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The results on `inputs`, one tensor a parameter; in the graph if a gradient is needed."""
         arrays = [readable(t._array) for t in inputs]  # type: ignore[arg-type]
-        if not (self.differentiable and any(inputs[i]._requires_grad for i in self.wrt)):
+        wanted = 0
+        for k, i in enumerate(self.wrt):
+            if inputs[i]._requires_grad:
+                wanted |= 1 << k
+        if not (wanted and self.differentiable):
             return [make(a) for a in self.plain(arrays)]
         out = self.forward(arrays)
         n = len(self.recorded.results)
         results = [make(a) for a in out[:n]]
         node = self.node_class(self, inputs, results, out[n:])
         for number, r in enumerate(self.differentiable):
-            t = results[r]
-            t._node, t._output_nr, t._requires_grad = node, number, True
+            if self.reaches[number] & wanted:
+                t = results[r]
+                t._node, t._output_nr, t._requires_grad = node, number, True
         return results
 
 

@@ -63,6 +63,9 @@ _OPAQUE = (
 )
 
 
+TOO_MANY = "it can reach too many Python objects to watch them for changes"
+
+
 class Watcher:
     """Watches a recording: which of the user's code runs, and the first call that cannot be guarded.
 
@@ -74,6 +77,7 @@ class Watcher:
         self.before = before
         self.codes: dict[types.CodeType, dict[str, Any]] = {}  # code that ran, with its globals
         self.hidden: tuple[str, Loc | None] | None = None
+        self.changed = ""  # what the function changed of what it can read
         self._profiler: Any = None  # the user's own
         self._collects = False
 
@@ -88,6 +92,12 @@ class Watcher:
         sys.setprofile(self._profiler)
         if self._collects:
             gc.enable()
+        changed = self.before.changed()
+        if changed:
+            self.changed = f"it changes what it reads itself: {changed}"
+        elif not self.before.complete:
+            self.changed = TOO_MANY
+        self.before = Beforehand(None, ())  # holds nothing any more: what the function made must be free to die
 
     def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
         code = frame.f_code
@@ -135,7 +145,6 @@ class Snapshot:
         self.complete = True
         self.obstacle = ""  # why this snapshot cannot guard what was read
         self._checks: list[tuple[Any, Any, Any]] = []  # (container, key, seen)
-        self._lengths: list[tuple[Any, int]] = []
         self._seen: set[int] = set()
         self._keep: list[Any] = []  # ids stay unique while their objects live
         self._codes = set(codes)
@@ -169,22 +178,24 @@ class Snapshot:
             if name in variables:
                 self._walk(self._check(variables, name, variables[name]))
             else:
-                self._checks.append((variables, name, _GONE))
+                self._note(variables, name, _GONE)
 
     def changed(self) -> str:
         """What differs now, in words; '' if nothing does."""
-        for container, length in self._lengths:
-            if len(container) != length:
-                return f"the length of a {type(container).__name__} changed from {length} to {len(container)}"
         for container, key, seen in self._checks:
             now = _look(container, key)
             if now is not seen and not _equal(now, seen):
+                if key is LENGTH:
+                    return f"the length of a {type(container).__name__} changed from {seen} to {now}"
                 return f"{_describe(container, key)} changed"
         return ""
 
     def _check(self, container: Any, key: Any, value: Any) -> Iterator[Any]:
-        self._checks.append((container, key, value))
+        self._note(container, key, value)
         yield value
+
+    def _note(self, container: Any, key: Any, seen: Any) -> None:
+        self._checks.append((container, key, seen))
 
     def _visit(self, x: Any) -> Iterator[Any]:
         """Note the contents of `x` that code could read; yields what to follow."""
@@ -223,16 +234,16 @@ class Snapshot:
 
     def _visit_contents(self, x: Any) -> Iterator[Any]:
         if isinstance(x, (set, frozenset)):
-            self._checks.append((x, CONTENTS, frozenset(x)))
+            self._note(x, CONTENTS, frozenset(x))
         elif isinstance(x, _BUFFERS):
             if memoryview(x).nbytes > ARRAY_LIMIT:
                 self.complete = False
             else:
-                self._checks.append((x, CONTENTS, _contents(x)))
+                self._note(x, CONTENTS, _contents(x))
             if isinstance(x, np.ndarray) and x.dtype.hasobject:
                 yield x.tolist()
         else:
-            self._lengths.append((x, len(x)))
+            self._note(x, LENGTH, len(x))
             for key, item in list(enumerate(x) if isinstance(x, (list, tuple, deque)) else x.items()):
                 yield from self._check(x, key, item)
 
@@ -268,7 +279,8 @@ class Snapshot:
                 if isinstance(x, types.FunctionType) and name.startswith("__"):
                     yield x
             below = {n for b in bases[i + 1 :] for n in b.__dict__ if n in self._names}
-            self._checks += [(base.__dict__, n, _GONE) for n in below - base.__dict__.keys()]
+            for name in below - base.__dict__.keys():
+                self._note(base.__dict__, name, _GONE)
 
     def _visit_object(self, x: Any) -> Iterator[Any]:
         cls = type(x)
@@ -280,7 +292,7 @@ class Snapshot:
             if cls.__module__.startswith(_WALKED_WHOLE):  # its own code reads more than the user's names
                 yield variables
             else:
-                self._lengths.append((variables, len(variables)))  # an attribute set for the first time
+                self._note(variables, LENGTH, len(variables))  # an attribute set for the first time
                 yield from self._visit_names(variables, self._all_names)
         yield from self._check(_Slots(x), "__class__", cls)
         for base in cls.__mro__:
@@ -300,11 +312,13 @@ def _hides_state(cls: type) -> bool:
 class Beforehand(Snapshot):
     """What the code that runs can read and change, as it was when it was entered.
 
-    Each piece of code adds what it can reach from its arguments, its globals and what it closes over, by the
-    names that it uses itself.
+    Each piece of code adds what it can reach from its globals and its local variables, by the names that it
+    uses itself. What the function made while it ran is walked through, but is its own to change.
     """
 
     def __init__(self, function: Any, roots: Iterable[Any]) -> None:
+        self._outside: set[int] = set()  # what was there before the function ran
+        self._noting = True
         super().__init__([function, *roots], {})
         self._by_code: dict[types.CodeType, set[int]] = {}
 
@@ -317,7 +331,34 @@ class Beforehand(Snapshot):
         self._seen = self._by_code.setdefault(code, set())
         if first:
             self._walk_globals(frame.f_globals, code.co_names)
-        self._walk(list(frame.f_locals.values()))
+        walked: dict[int, Any] = {}
+        self._walk_within(list(frame.f_locals.values()), walked)
+
+    def _walk(self, roots: Iterable[Any]) -> None:
+        queue = list(roots)
+        while queue:
+            x = queue.pop()
+            self._outside.add(id(x))
+            self._noting = True
+            queue.extend(self._visit(x))
+
+    def _walk_within(self, queue: list[Any], walked: dict[int, Any]) -> None:
+        """Walk through what the function made, to what was there before."""
+        while queue:
+            x = queue.pop()
+            if id(x) in self._outside:
+                self._walk([x])
+            elif id(x) not in walked:
+                walked[id(x)] = x
+                self._noting = False
+                queue.extend(self._visit(x))
+                self._seen.discard(id(x))
+                if self._keep and self._keep[-1] is x:
+                    self._keep.pop()
+
+    def _note(self, container: Any, key: Any, seen: Any) -> None:
+        if self._noting:
+            super()._note(container, key, seen)
 
     def _follows(self, code: types.CodeType) -> bool:
         return True
@@ -328,6 +369,7 @@ class _Whole:
 
 
 CELL = _Whole()  # the key for what a closure cell holds
+LENGTH = _Whole()  # the key for how many items a container has
 CONTENTS = _Whole()  # the key for what a set or an array holds
 
 
@@ -347,6 +389,8 @@ def _look(container: Any, key: Any) -> Any:
             return container.cell_contents
         except ValueError:
             return _GONE
+    if key is LENGTH:
+        return len(container)
     if key is CONTENTS:
         if isinstance(container, np.ndarray):
             return container.tobytes()

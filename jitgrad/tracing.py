@@ -23,7 +23,7 @@ from typing import Any
 from .calls import Recorded, program_of, record, run, source_tensor
 from .program import Program
 from .pytree import Structure, flatten, paths
-from .reads import Snapshot, Watcher
+from .reads import TOO_MANY, Snapshot, Watcher
 from .recording import Capture, hooked
 from .signature import Signature, difference, tensor_key
 from .state import state
@@ -250,11 +250,10 @@ def _obstacle(recorded: Recorded, watcher: Watcher, after: Snapshot) -> str:
         return f"it calls {name}, whose result or effect a recording cannot repeat" + (
             f"\n{loc.excerpt()}" if loc else ""
         )
-    if not watcher.before.complete or not after.complete:
-        return "it can reach too many Python objects to watch them for changes"
-    changed = watcher.before.changed()
-    if changed:
-        return f"it changes what it reads itself: {changed}"
+    if watcher.changed:
+        return watcher.changed
+    if not after.complete:
+        return TOO_MANY
     return after.obstacle or recorded.obstacle
 
 

@@ -79,7 +79,7 @@ def check_write(t: Tensor, result: Tensor) -> None:
     view = t._view
     assert view is not None
     base = view.base
-    if base._requires_grad and base._node is None:
+    if base._requires_grad and base.grad_fn is None:
         raise InplaceError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation.",
             hint="write under jitgrad.no_grad(), or to a view of a computed tensor",
