@@ -1,6 +1,6 @@
-"""Kernels of their own kind in LLVM: products by BLAS, running sums, scatters, sorting.
+"""Kernels of their own kind in LLVM: products by BLAS, running sums, scatters, transposes, sorting.
 
-Each is written into the program under construction; operands but those of matmul are row-major.
+Each is written into the program under construction; operands but those of matmul and transpose are row-major.
 
 Imports: `ir.fuse`, `abi`, `control`, `matmul`, `sort`, `target`, `text`.
 """
@@ -11,13 +11,15 @@ from collections.abc import Callable
 from functools import partial
 
 from ..ir.fuse import CallKernel
-from ..ir.types import DType, i64
+from ..ir.types import DType, bool_, contiguous_strides, i64, u8
 from .abi import Frame
 from .control import clamp, element, linear, loop, nest, power_of_two_below
 from .matmul import emit_matmul
 from .sort import emit_sort
 from .target import Target
 from .text import Code, Lanes, Vec
+
+LARGEST_TILE = 16  # rows of a tile that is turned in registers
 
 
 def emit_call(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
@@ -56,6 +58,54 @@ def _cumsum(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> Non
         loop(code, "0", str(n), 1, [(lanes, zero)], step, once=n == 1)
 
     nest(code, [outer, -(-inner // width)], line)
+
+
+def _transpose(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
+    """The operand in row-major order: square tiles of its last axis and of attrs["axis"], along which it lies
+    in memory, each turned in registers. The last tiles overlap those before."""
+    (operand,), (out,) = kernel.args, kernel.outs
+    shape, strides = operand.shape, operand.strides
+    along, last = kernel.attrs["axis"], len(shape) - 1
+    dtype = u8 if out.dtype is bool_ else out.dtype
+    width = min(_natural(target, dtype, shape[along]), _natural(target, dtype, shape[last]), LARGEST_TILE)
+    lanes = Lanes(code, width)
+    source, dest = frame.pointer(operand.buffer), frame.pointer(out)
+    steps = contiguous_strides(shape)
+    others = [i for i in range(last) if i != along]
+
+    def tile(indices: list[str]) -> None:
+        corner = [linear(code, 0, [(i, width)]) for i in indices[-2:]]
+        for k, axis in enumerate((along, last)):
+            if shape[axis] % width:
+                corner[k] = clamp(code, corner[k], shape[axis] - width)
+        at = [*zip(others, indices[:-2], strict=True), (along, corner[0]), (last, corner[1])]
+        start = element(code, source, dtype, linear(code, operand.offset, [(i, strides[a]) for a, i in at]))
+        stop = element(code, dest, dtype, linear(code, 0, [(i, steps[a]) for a, i in at]))
+        rows = [lanes.load(element(code, start, dtype, str(k * strides[last])), dtype) for k in range(width)]
+        for k, row in enumerate(_turn(lanes, rows)):
+            lanes.store(row, element(code, stop, dtype, str(k * steps[along])))
+
+    nest(code, [*(shape[i] for i in others), -(-shape[along] // width), -(-shape[last] // width)], tile)
+
+
+def _turn(lanes: Lanes, rows: list[Vec]) -> list[Vec]:
+    """A square of vectors transposed: lanes exchange with rows, one bit of their numbers at a time."""
+    width, type = lanes.width, lanes.type(rows[0].dtype)
+    bit = 1
+    while bit < width:
+        after = list(rows)
+        for i in range(width):
+            if not i & bit:
+                a, b = rows[i], rows[i | bit]
+                low = [lane if not lane & bit else width + (lane ^ bit) for lane in range(width)]
+                high = [lane | bit if not lane & bit else width + lane for lane in range(width)]
+                for place, order in ((i, low), (i | bit, high)):
+                    mask = ", ".join(f"i32 {k}" for k in order)
+                    after[place] = lanes.emit(
+                        f"shufflevector {type} {a.text}, {type} {b.text}, <{width} x i32> <{mask}>", a.dtype
+                    )
+        rows, bit = after, bit * 2
+    return rows
 
 
 def _scatter(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
@@ -115,6 +165,7 @@ _EMIT: dict[str, Callable[[Code, Frame, CallKernel, Target], None]] = {
     "matmul": emit_matmul,
     "sort": emit_sort,
     "cumsum": _cumsum,
+    "transpose": _transpose,
     "scatter": _scatter,
     "scatter_add": _scatter,
 }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kernels import black_scholes, cross_entropy, layer_norm, softmax
 
 import jitgrad.codegen.compiler as compiler
+import jitgrad.ir.fuse.transpose as transpose
 from jitgrad.codegen.compiler import compile_function
 from jitgrad.codegen.pool import Pool
 from jitgrad.codegen.reductions import BLOCK
@@ -17,7 +18,7 @@ from jitgrad.codegen.target import Target, host
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.core import Loc
 from jitgrad.ir.errors import BoundsError, DivisionByZero, DTypeError, JitgradError, ShapeError
-from jitgrad.ir.fuse import schedule
+from jitgrad.ir.fuse import CallKernel, schedule
 from jitgrad.ir.interpreter import interpret
 from jitgrad.ir.passes import strip
 from jitgrad.ir.types import TensorType, bool_, f32, f64, i8, i32, i64, u8
@@ -216,6 +217,23 @@ def test_what_is_put_together_from_parts_is_read_when_it_is_whole():
     both = b.concat(total, b.neg(total), axis=0)
     back = b.slice(both, start=(0,), limit=(4,), step=(1,))
     check(b.finish("f", [b.mul(b.exp(back), b.exp(total))]), [rng().normal(size=(4, 5)).astype(np.float32)])
+
+
+# Transposes.
+
+
+@pytest.mark.parametrize("dtype", [f32, f64, bool_, i8, i64], ids=lambda d: d.code)
+@pytest.mark.parametrize("shape", [(8, 9), (33, 70), (16, 64), (3, 17, 40)])
+def test_crosswise_operands_are_turned(dtype, shape, monkeypatch):
+    monkeypatch.setattr(transpose, "CACHED", 0)
+    monkeypatch.setattr(transpose, "LINE", 0)
+    perm = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
+    turned = tuple(shape[p] for p in perm)
+    b, (x, y) = build(TensorType(dtype, shape), TensorType(dtype, turned))
+    wide = b.broadcast(b.permute(x, perm=perm), shape=(2, *turned), dims=tuple(range(1, len(shape) + 1)))
+    f = b.finish("f", [b.permute(x, perm=perm), b.ne(b.permute(x, perm=perm), y), b.maximum(wide, wide)])
+    assert "transpose" in [k.op for k in schedule(f).kernels if isinstance(k, CallKernel)]
+    check(f, [rng().integers(0, 2, s).astype(dtype.numpy) for s in (shape, turned)])
 
 
 # Products.

@@ -170,6 +170,15 @@ def test_transposed_operands_are_flags():
     assert [a.strides for a in kernel.args] == [(8, 1), (1, 8)]
 
 
+def test_a_large_crosswise_copy_is_one_turn():
+    b, (x,) = build((512, 512))
+    plan = schedule(b.finish("f", [b.permute(x, perm=(1, 0))]))
+    assert [k.op for k in plan.kernels] == ["transpose"]
+    b, (x,) = build((16, 16))
+    plan = schedule(b.finish("f", [b.permute(x, perm=(1, 0))]))
+    assert isinstance(plan.kernels[0], LoopKernel), "a small one is read as it lies"
+
+
 def test_independent_sums_that_read_the_same_share_a_loop():
     b, (x,) = build((1000,))
     plan = schedule(b.finish("f", [b.sum(x, axes=(0,)), b.max(x, axes=(0,)), b.sum(b.mul(x, x), axes=(0,))]))

@@ -22,6 +22,7 @@ from .inline import inline, leaves
 from .items import Item, Ref, Root, cost, fails
 from .kernel import ELEMENT, ROW
 from .prepare import Program
+from .transpose import turn_crosswise
 from .views import View, canonical, common_cuts
 
 AFTER = -1  # the level of a result that is whole only after the kernel
@@ -68,6 +69,7 @@ class Grouping:
 
     def __init__(self, program: Program) -> None:
         inline(program)
+        turn_crosswise(program)
         self.program = program
         self.groups: dict[int, Group] = {}
         self._next = 1

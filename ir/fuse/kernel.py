@@ -3,7 +3,7 @@
     Schedule    buffers and kernels in order: one function, no allocation but the arena
     Buffer      parameter, result, constant or temporary (a place in the arena)
     LoopKernel  rows of elements: `outer` axes around `inner` axes, the last of which is walked by vectors
-    CallKernel  one op of its own kind over whole buffers: matmul, sort, cumsum, scatter
+    CallKernel  one op of its own kind over whole buffers: matmul, sort, cumsum, scatter, transpose
 
 A `LoopKernel` runs, for every step of `outer` (a row), its phases in order. A phase computes its `row` nodes
 (scalars, once a row), then walks the inner axes with the `body` nodes (lanes); what a reduction in a body

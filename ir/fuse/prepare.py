@@ -116,7 +116,13 @@ class Program:
     def _operand(self, op: str, ref: Ref, shape: Shape) -> Ref:
         """`ref` as memory that `op` can walk: row-major, or for matmul as BLAS takes matrices."""
         strides = views.strides_over(ref.view, shape)
-        fits = ref.view.is_identity() if op != "matmul" else strides is not None and _is_matrix(shape, strides)
+        match op:
+            case "matmul":
+                fits = strides is not None and _is_matrix(shape, strides)
+            case "transpose":
+                fits = True
+            case _:
+                fits = ref.view.is_identity()
         if _is_const(ref) or not fits:
             return self.copy(ref)
         self.store(ref.root)
