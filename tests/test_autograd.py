@@ -383,6 +383,32 @@ def test_node_hooks():
     assert (seen, x.grad.item()) == ([(10, 5)], 10)
 
 
+@pytest.mark.parametrize("of_leaf", [True, False])
+@pytest.mark.parametrize("returned, error, words", [
+    (jitgrad.ones(5), RuntimeError, "changed the size"), (jitgrad.ones(2).double(), RuntimeError, "changed the type"),
+    (3.0, TypeError, "hook returned 'float'"), ((jitgrad.ones(2),), TypeError, "hook returned 'tuple'"),
+])
+def test_hooks_return_what_fits(of_leaf, returned, error, words):
+    x = leaf(1.0, 2.0)
+    y = x if of_leaf else x * 1
+    y.register_hook(lambda g: returned)
+    with pytest.raises(error, match=words):
+        (y * 2).sum().backward()
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("returned, error, words", [
+    ((jitgrad.ones(2),), RuntimeError, "got 1, but expected 2"), (3, TypeError, "expected tuple"),
+    ((jitgrad.ones(5), None), RuntimeError, "changed the size"), ((2.0, None), TypeError, "hook returned 'float'"),
+])
+def test_node_hooks_return_what_fits(returned, error, words):
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    y.grad_fn.register_hook(lambda inputs, outputs: returned)
+    with pytest.raises(error, match=words):
+        y.sum().backward()
+
+
 # -- Function
 
 
@@ -450,6 +476,45 @@ def test_a_function_of_several():
     assert out.requires_grad and not whole.requires_grad
     out.sum().backward()
     assert x.grad.tolist() == [3, 3]
+
+
+def test_a_function_gets_a_gradient_for_each_of_its_results():
+    class Counted(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return len(x), x * 2, "doubled", x * 3
+
+        @staticmethod
+        def backward(ctx, length, double, word, triple):
+            assert length is None and word is None
+            return (double * 2 + triple * 3).double()  # taken in the dtype of x
+
+    for wrap in (lambda f: f, jitgrad.trace):
+        x = leaf(1.0, 2.0)
+        n, _, word, triple = wrap(Counted.apply)(x)
+        assert (n, word) == (2, "doubled")
+        triple.sum().backward()
+        assert x.grad.dtype is jitgrad.float32 and x.grad.tolist() == [3, 3]
+
+
+def test_a_function_does_not_change_a_leaf():
+    class Doubled(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.mark_dirty(x)
+            return x.mul_(2)
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    x = leaf(1.0, 2.0)
+    y = x * 1
+    assert Doubled.apply(y) is y
+    y.sum().backward()
+    assert x.grad.tolist() == [2, 2]
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad has been used in an in-place"):
+        Doubled.apply(x)
 
 
 def test_function_errors():

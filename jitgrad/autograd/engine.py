@@ -189,15 +189,45 @@ def _pull(node: Node, cts: list[Any], asked: list[bool], domain: Domain) -> Sequ
         for hook in list(node.prehooks.values()):
             replaced = hook(tuple(None if c is None else domain.wrap(c) for c in cts))
             if replaced is not None:
-                cts = [None if g is None else domain.unwrap(g) for g in replaced]
+                cts = _several(hook, replaced, node.result_types, domain)
     grads = node.pull(domain, cts, asked)
     if node.hooks:
         outer = tuple(None if c is None else domain.wrap(c) for c in cts)
         for hook in list(node.hooks.values()):
             replaced = hook(tuple(None if g is None else domain.wrap(g) for g in grads), outer)
             if replaced is not None:
-                grads = [None if g is None else domain.unwrap(g) for g in replaced]
+                types = [None if e is None else e[0].result_types[e[1]] for e in node.edges]
+                grads = _several(hook, replaced, types, domain)
     return grads
+
+
+def _several(hook: Any, replaced: Any, types: Sequence[TensorType | None], domain: Domain) -> list[Any]:
+    """What a hook on a node returned, as handles. Raises RuntimeError or TypeError where it does not fit."""
+    if not isinstance(replaced, (tuple, list, Tensor)):
+        raise TypeError(f"expected tuple, but hook returned '{type(replaced).__name__}'")
+    listed = [replaced] if isinstance(replaced, Tensor) else list(replaced)
+    if len(listed) != len(types):
+        raise RuntimeError(
+            f"hook '{_name(hook)}' has returned an incorrect number of values (got {len(listed)}, but expected "
+            f"{len(types)})"
+        )
+    return [None if g is None else _accepted(hook, g, t, domain) for g, t in zip(listed, types, strict=True)]
+
+
+def _accepted(hook: Any, replaced: Any, want: TensorType | None, domain: Domain) -> Any:
+    """The gradient that a hook returned, as a handle. Raises RuntimeError or TypeError if it is not of type `want`."""
+    if not isinstance(replaced, Tensor):
+        raise TypeError(f"expected Tensor, but hook returned '{type(replaced).__name__}'")
+    if want is not None and replaced.type_ != want:
+        what = "size" if replaced.type_.shape != want.shape else "type"
+        raise RuntimeError(
+            f"hook '{_name(hook)}' has changed the {what} of value (was {want} got {replaced.type_})"
+        )
+    return domain.unwrap(replaced)
+
+
+def _name(hook: Any) -> str:
+    return getattr(hook, "__name__", repr(hook))
 
 
 def _after_tensor_hooks(node: Node, cts: list[Any], domain: Domain) -> list[Any]:
@@ -211,7 +241,7 @@ def _after_tensor_hooks(node: Node, cts: list[Any], domain: Domain) -> list[Any]
         for hook in list(watch.hooks.values()):
             replaced = hook(domain.wrap(cts[number]))
             if replaced is not None:
-                cts[number] = domain.unwrap(replaced)
+                cts[number] = _accepted(hook, replaced, node.result_types[number], domain)
         retained = watch.retained() if watch.retained is not None else None
         if retained is not None:
             accumulate(retained, cts[number], domain)

@@ -14,14 +14,17 @@
 `ctx` is the graph node itself (`CubeBackward`), as in torch. Inside a recording `backward` is recorded
 too, at once, and enters the IR as a `custom_grad` op, so compiled gradients are the user's.
 
-Imports: `graph`, `domains`, `tensors`, `state`.
+Imports: `graph`, `dispatch`, `tensors`, `state`, `errors`.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..dispatch import cast
+from ..errors import InplaceError
 from ..state import state
 from ..tensors import Tensor, make
 from .graph import Node, Saved, gradient_edge, second_backward
@@ -36,6 +39,7 @@ class FunctionNode(Node):
         "_inputs",
         "_materialize",
         "_nondifferentiable",
+        "_places",
         "_released",
         "_saved",
         "_to_save",
@@ -52,6 +56,7 @@ class FunctionNode(Node):
         self._materialize = True
         self._released = False
         self._inputs = 0
+        self._places: list[int | None] = []  # for each result of forward, its number among the tensors
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors (inputs, results, others, None) for `saved_tensors` in backward."""
@@ -96,11 +101,12 @@ class FunctionNode(Node):
             domain.builder.zeros(t) if ct is None and self._materialize else ct
             for ct, t in zip(cts, self.result_types, strict=True)
         ]
-        grads = self.function.backward(self, *[None if c is None else domain.wrap(c) for c in full])
+        handles = [None if i is None else full[i] for i in self._places]
+        grads = self.function.backward(self, *[None if c is None else domain.wrap(c) for c in handles])
         return [None if g is None else domain.unwrap(g) for g in self._checked(grads)]
 
     def _checked(self, grads: Any) -> list[Tensor | None]:
-        """What backward returned, one entry an input. Raises RuntimeError or TypeError."""
+        """What backward returned, one entry an input, in its dtype. Raises RuntimeError or TypeError."""
         name = self.function.__name__
         listed = list(grads) if isinstance(grads, (tuple, list)) else [grads]
         while len(listed) > self._inputs and listed[-1] is None:
@@ -110,7 +116,7 @@ class FunctionNode(Node):
                 f"function {name}Backward returned an incorrect number of gradients (expected {self._inputs}, "
                 f"got {len(listed)})"
             )
-        for g, edge in zip(listed, self.edges, strict=True):
+        for i, (g, edge) in enumerate(zip(listed, self.edges, strict=True)):
             if g is not None and not isinstance(g, Tensor):
                 raise TypeError(
                     f"function {name}Backward: expected a Tensor or None as gradient, got {type(g).__name__}"
@@ -119,9 +125,10 @@ class FunctionNode(Node):
                 want = edge[0].result_types[edge[1]]
                 if g.type_.shape != want.shape:
                     raise RuntimeError(
-                        f"Function {name}Backward returned an invalid gradient: got {list(g.shape)} but expected "
-                        f"shape compatible with {list(want.shape)}"
+                        f"Function {name}Backward returned an invalid gradient at index {i} - got {list(g.shape)} but "
+                        f"expected shape compatible with {list(want.shape)}"
                     )
+                listed[i] = cast(g, want.dtype)
         return listed
 
     def rebind(self, old: object, new: Any) -> None:
@@ -182,11 +189,16 @@ class Function:
 
 
 def _attach(node: FunctionNode, args: Sequence[Any], results: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The results as results of `node`; an argument that was returned as it is becomes a new tensor."""
+    """The results as results of `node`; an argument that was returned as it is becomes a new tensor.
+
+    Raises InplaceError for a leaf that requires grad and was changed in place.
+    """
+    if any(d._requires_grad and d._node is None for d in node._dirty):
+        raise InplaceError("a leaf Variable that requires grad has been used in an in-place operation.")
     node.edges = tuple(gradient_edge(a) if isinstance(a, Tensor) else None for a in args)
     out: list[Any] = []
     for r in results:
-        if not isinstance(r, Tensor) or r._requires_grad is None:
+        if not isinstance(r, Tensor):
             out.append(r)
             continue
         dirty = any(r is d for d in node._dirty)
@@ -194,6 +206,8 @@ def _attach(node: FunctionNode, args: Sequence[Any], results: tuple[Any, ...]) -
         out.append(fresh)
     tensors = [r for r in out if isinstance(r, Tensor)]
     node.result_types = tuple(t.type_ for t in tensors)
+    numbers = itertools.count()
+    node._places = [next(numbers) if isinstance(r, Tensor) else None for r in out]
     skip = node._nondifferentiable
     for number, (t, original) in enumerate(
         zip(tensors, [r for r in results if isinstance(r, Tensor)], strict=True)
