@@ -195,21 +195,20 @@ class _FunctionText:
         results = tuple(line.listed(lambda: self.file.type(line), ")"))
         line.want("{")
         line.end()
-        blocks = [self.block(ENTRY, params)]
+        blocks = {ENTRY: self.block(ENTRY, params)}
         while not (line := self.file.next_line("a block or '}'")).skip("}"):
             at, label = line.at, line.take("label")
-            if label in (b.label for b in blocks):
+            if label in blocks:
                 line.fail(f"^{label} is defined twice", at)
             params = self.params(line)
             line.want(":")
             line.end()
-            blocks.append(self.block(label, params))
+            blocks[label] = self.block(label, params)
         line.end()
-        labels = {b.label for b in blocks}
         for where, at, label in self.edges:
-            if label not in labels:
+            if label not in blocks:
                 where.fail(f"no block ^{label} in @{self.name}", at)
-        f = Function(self.name, tuple(blocks))
+        f = Function(self.name, tuple(blocks.values()))
         if f.result_types != results:
             self.head.fail(f"@{self.name} returns ({', '.join(map(str, f.result_types))})", 0)
         return f

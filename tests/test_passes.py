@@ -4,6 +4,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -227,6 +228,17 @@ def test_nested_rewrites_meet_no_recursion_limit() -> None:
         v = b.slice(b.concat(v, y, axis=0), start=(0,), limit=(2,), step=(1,))
     f = b.finish("f", [v])
     assert simplify(f).results == (x,)
+
+
+def test_effects_are_neither_dropped_nor_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = replace(TABLE["neg"], name="tell", traits=frozenset({"effect"}))
+    monkeypatch.setitem(TABLE, "tell", told)
+    b = FunctionBuilder()
+    x = b.param(TensorType(f32, (2,)))
+    for _ in range(2):
+        b.emit("tell", (b.mul(x, 2.0),), {})
+    f = run_pipeline(b.finish("f", [x]))
+    assert [i.op for i in f.instrs] == ["const", "mul", "tell", "tell"]
 
 
 def test_detach_is_a_wall() -> None:

@@ -142,6 +142,7 @@ TRAITS = {
     "reduction": "the one result has fewer axes, each element made of those along the axes dropped",
     "traps": "some operand values are errors (a zero integer divisor, an index out of range): never "
     "to be computed where the program would not have",
+    "effect": "does something beside giving its results (prints, calls the host): never dropped, never shared",
     "barrier": "steers differentiation: no rewrite looks through it until differentiation is done",
 }
 
