@@ -11,6 +11,7 @@ Imports: `pytree`, `tensors`, `state`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from .ir.core import Value
 from .ir.types import DType
 from .pytree import Structure
 from .state import defaults, state
-from .tensors import Tensor, leaked, up_to_date
+from .tensors import Size, Tensor, leaked, up_to_date
 
 STATIC = (
-    bool, int, np.bool_, np.integer, np.floating, str, bytes, complex, type(None), DType, type, type(Ellipsis), slice
+    bool, int, np.bool_, np.integer, np.floating, str, bytes, complex, type(None), DType, type, type(Ellipsis), slice,
+    range, Size,
 )
 Key = tuple[Any, ...]
 
@@ -75,6 +77,8 @@ def leaf_key(x: Any, static: bool, objects: list[Any]) -> Any:
     if isinstance(x, STATIC):
         return (type(x), x if not isinstance(x, slice) else (x.start, x.stop, x.step))
     objects.append(x)
+    if isinstance(x, MethodType):  # made anew at every access
+        return (object, id(x.__func__), id(x.__self__))
     return (object, id(x))
 
 

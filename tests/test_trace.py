@@ -308,6 +308,29 @@ def test_what_python_does_with_a_float_sees_its_value():
             assert (pair.tolist(), single.item()) == ([a, 1], a)
 
 
+def test_arguments_that_are_made_anew_do_not_recompile():
+    class Scale:
+        k = 2.0
+
+        def apply(self, x):
+            return x * self.k
+
+    def f(x, shape, steps, method):
+        return method(x.view(*shape)), shape, steps
+
+    scale, traced = Scale(), jitgrad.trace(f)
+    for _ in range(3):
+        x = rand(3, 2)
+        y, shape, steps = traced(x, x.shape, range(3), scale.apply)
+        close(y, x * scale.k)
+        assert (shape, shape.numel(), steps) == ((3, 2), 6, range(3))
+    assert len(traced.programs) == 1
+    scale.k = 3.0
+    close(traced(x, x.shape, range(3), scale.apply)[0], x * 3)
+    close(traced(x, x.shape, range(3), Scale().apply)[0], x * 2)
+    assert len(traced.programs) == 3
+
+
 def test_static_arguments_recompile():
     traced = jitgrad.trace(lambda x, n, flag: sum([x] * n) if flag else x)
     x = rand(3)
