@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .autograd.graph import NUMBER, backward_plan, node_class
+from .autograd.graph import backward_plan, node_class
 from .errors import DTypeError, JitgradError, user_location
 from .ir.core import Value
 from .ir.ops import TABLE
@@ -36,7 +36,16 @@ from .tensors import Storage, Tensor, View, leaked, make, shape_of, up_to_date
 
 Number = (bool, int, float, np.bool_, np.integer, np.floating)
 OPERAND = (Tensor, *Number)
-_NUMBERS = Storage(NUMBER)
+
+
+class _NumberStorage(Storage):
+    """The storage of all constants that Python numbers become: nobody writes there."""
+
+    __slots__ = ()
+    holds_number = True
+
+
+_NUMBERS = _NumberStorage(None)
 
 
 def apply(op: str, *tensors: Tensor, **attrs: Any) -> Any:
@@ -125,7 +134,7 @@ def lift(number: Any, dtype: DType, shape: Shape = ()) -> Tensor:
     """
     number = _as(number, dtype)
     if state.recording is not None:
-        return apply("const", value=number, dtype=dtype, shape=shape)
+        return state.recording.constant(number, dtype, shape)
     array = np.ndarray(shape, dtype.numpy, np.asarray(number, dtype.numpy), 0, (0,) * len(shape))
     return make(array, _NUMBERS)
 

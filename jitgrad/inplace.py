@@ -108,17 +108,20 @@ def _check_graph(t: Tensor, result: Tensor) -> None:
             "a leaf Variable that requires grad is being used in an in-place operation.",
             hint="write under jitgrad.no_grad(), or to a computed tensor",
         ))
-    if state.recording is not None:
-        t = state.recording.outside(t)
-    if t._view is not None:
-        try:
-            views.check_write(t, result)
-        except InplaceError as error:
-            raise blame(error) from None
+    checked = [t]
+    if state.recording is not None:  # what stands for a view of a tensor outside is a view of that
+        checked.append(state.recording.outside(t if t._view is None else t._view.base))
+    for view in checked:
+        if view._view is not None:
+            try:
+                views.check_write(view, result)
+            except InplaceError as error:
+                raise blame(error) from None
 
 
 def _check_memory(t: Tensor, writeable: bool) -> None:
-    if any(s == 0 and n > 1 for s, n in zip(t.stride(), shape_of(t), strict=True)):
+    shape = shape_of(t)
+    if 0 not in shape and any(s == 0 and n > 1 for s, n in zip(t.stride(), shape, strict=True)):
         raise blame(InplaceError(views.OVERLAP))
     if not writeable:
         raise blame(InplaceError("the tensor's memory is read-only: it came from a read-only array"))

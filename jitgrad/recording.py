@@ -27,7 +27,7 @@ from .errors import TraceError, user_location, variable_name
 from .ir.builder import FunctionBuilder
 from .ir.core import Function, Instr, Loc, Value
 from .ir.ops import TABLE
-from .ir.types import Shape, TensorType, contiguous_strides, i64
+from .ir.types import DType, Shape, TensorType, contiguous_strides, i64
 from .layout import Strides, view_strides
 from .state import state
 from .tensors import Storage, Tensor, View, leaked, make, up_to_date
@@ -125,6 +125,13 @@ _OUTSIDE = (
     "backward inside a traced function reached a graph that was built outside of it",
     "build the graph inside the traced function, or call backward outside",
 )
+
+
+class NumberStorage(RecordedStorage):
+    """The storage of a constant that a Python number became."""
+
+    __slots__ = ()
+    holds_number = True
 
 
 @dataclass
@@ -303,6 +310,11 @@ class Recording:
         if "view" in TABLE[op].traits and op != "flip":
             return (self._view(inside[0], op, attrs, outs[0]),)
         return tuple([self._wrap(v) for v in outs])
+
+    def constant(self, number: Any, dtype: DType, shape: Shape) -> Tensor:
+        """A tensor filled with a Python number."""
+        (value,) = self._emit("const", (), {"value": number, "dtype": dtype, "shape": shape})
+        return self._wrap(value, NumberStorage(self, value))
 
     def _view(self, source: Tensor, op: str, attrs: dict[str, Any], value: Value) -> Tensor:
         """The result of a view op: over the memory of `source`, unless it has to copy there."""

@@ -38,6 +38,7 @@ class Storage:
     counts the writes to it."""
 
     __slots__ = ("owner", "version")
+    holds_number = False  # whether it is the memory of a constant that a Python number became
 
     def __init__(self, owner: object) -> None:
         self.owner = owner

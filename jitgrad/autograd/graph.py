@@ -253,17 +253,7 @@ class OpNode(Node):
 
 def is_number(saved: Saved) -> bool:
     """Whether `saved` is a constant that a Python number became: kept for nothing, so never released."""
-    return saved.edge is None and not saved.requires_grad and saved.storage.owner is NUMBER
-
-
-class _Number:
-    """The owner of the memory of Python numbers (`dispatch.lift`): nobody writes there."""
-
-    def __repr__(self) -> str:
-        return "NUMBER"
-
-
-NUMBER = _Number()
+    return saved.edge is None and not saved.requires_grad and saved.storage.holds_number
 
 
 class Plan(NamedTuple):

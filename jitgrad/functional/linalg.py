@@ -245,6 +245,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     equation that does not fit the operands.
     """
     listed: Sequence[Tensor] = operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands
+    if any(x.dtype is not listed[0].dtype for x in listed):
+        raise blame(DTypeError(f"einsum(): operands have different dtypes: {', '.join(str(x.dtype) for x in listed)}"))
     terms, output = _parsed(equation, listed)
     sizes: dict[str, int] = {}
     for term, x in zip(terms, listed, strict=True):
