@@ -83,7 +83,8 @@ def is_own_code(code: CodeType) -> bool:
     """Whether `code` is part of jitgrad itself."""
     own = _own.get(code)
     if own is None:
-        own = _own[code] = code.co_filename.startswith(_ROOTS)
+        # Normalised, for an entry of sys.path like `tools/..` is in the names of the files found by it.
+        own = _own[code] = os.path.abspath(code.co_filename).startswith(_ROOTS)
     return own
 
 

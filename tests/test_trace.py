@@ -862,3 +862,15 @@ def test_backward_instructions_carry_the_forward_line():
     exp = next(i for i in function.instrs if i.op == "exp")
     adjoints = [i for i in function.instrs if i.loc and i.loc.adjoint == exp.out.name]
     assert adjoints and all((i.loc.file, i.loc.line) == (exp.loc.file, exp.loc.line) for i in adjoints)
+
+
+def test_own_code_is_known_by_whatever_path_it_was_found():
+    program = (
+        "import os, sys; sys.path.insert(0, os.path.join(sys.argv[1], 'tests', '..'))\n"
+        "import jitgrad\n"
+        "f = jitgrad.trace(lambda x: x * 2)\n"
+        "f(jitgrad.ones(2)), f(jitgrad.ones(2))\n"
+        "assert len(f.programs) == 1, f.explain()\n"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    subprocess.run([sys.executable, "-c", program, root], cwd=os.path.dirname(root), check=True)
