@@ -92,7 +92,8 @@ def fill(code: Code, lanes: Lanes, pointer: str, size: int, value: Vec) -> None:
     loop(code, "0", str(size), lanes.width, [], body, once=size == lanes.width)
 
 
-def clamp(code: Code, index: str, largest: int) -> str:
+def clamp(code: Code, index: str, largest: int | str) -> str:
+    """The smaller of an index and a bound."""
     name = "llvm.umin.i64"
     code.declare(name, "i64", ["i64", "i64"])
     low = code.fresh("i")

@@ -11,7 +11,7 @@ masked: in the loop where the body is long, in a copy of the body after the loop
 
 Trapping lanes set a flag on a branch that is not taken, and go on with a value that cannot fault.
 
-Imports: `ir.fuse`, `ir.types`, `control`, `emit`, `fork`, `memory`, `reductions`, `text`.
+Imports: `ir.fuse`, `ir.types`, `control`, `emit`, `fork`, `lines`, `memory`, `reductions`, `text`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from ..ir.fuse import ELEMENT, Access, LoopKernel, Node, Phase, Store
 from ..ir.types import bool_, i32, i64
 from .abi import Traps
-from .control import clamp, element, fill, linear, loop, nest, power_of_two_below
+from .control import clamp, element, linear, loop
 from .emit import LOWER
 from .fork import RANGE
+from .lines import Lines
 from .memory import Memory
 from .philox import philox_elements, philox_run
 from .reductions import BLOCK, Accumulator, combine, identity_of, positions
 from .target import Target
-from .text import MEMORY_TYPE, Code, Lanes, Vec
+from .text import Code, Lanes, Vec
 
-LINE_BYTES = 1 << 14  # of a row that is accumulated on the stack
 PEEL_NODES = 24  # bodies up to this size are written twice rather than masked in the loop
 
 
@@ -77,7 +76,7 @@ class Emitter:
         self.values: dict[Node, Vec] = {}  # scalars of the kernel and of the current row
         self.outer: list[str] = []
         self.totals: dict[Store, tuple[str, Accumulator]] = {}
-        self.lined: dict[Store, tuple[str, Lanes]] = {}  # accumulated on the stack, vector by vector
+        self.lines = Lines(code, kernel, target, self.pointers)
 
     def function(self, name: str) -> None:
         written = set(self.kernel.writes())
@@ -89,15 +88,15 @@ class Emitter:
             params += RANGE
         with self.code.function(f"internal void @{name}({', '.join(params)})"):
             self.own_parts()
-            self.fill_accumulated()
+            self.lines.start()
             self.enter(self.accesses(), [])
             once = Place(self.memory, self.scalar, [], "0")
             for node in self.kernel.prologue:
                 self.values[node] = self.node(node, once, self.values)
             self.start_totals()
             self.rows(self.loops())
+            self.lines.finish(self.loops())
             self.finish_totals()
-            self.finish_lined()
             self.code.line("ret void")
 
     def accesses(self) -> list[Access | None]:
@@ -124,10 +123,9 @@ class Emitter:
             self.outer.pop()
             return []
 
-        if self.kernel.chunks > 1 and not self.outer:
-            loop(self.code, "%lo", "%hi", 1, [], body)
-        else:
-            loop(self.code, "0", str(sizes[0]), 1, [], body)
+        split = self.kernel.chunks > 1 and not self.outer
+        start, stop = ("%lo", "%hi") if split else ("0", str(sizes[0]))
+        self.lines.loop(start, stop, len(self.outer), self.loops(), body)
 
     def row(self) -> None:
         """One row: phases, each its scalars and then its lanes."""
@@ -293,9 +291,8 @@ class Emitter:
             return
         if walk.mask is not None and store.combine in ("sum", "prod"):
             value = walk.lanes.select(walk.mask, value, identity_of(store.combine, value.dtype))
-        if store in self.lined:
-            line = element(self.code, self.lined[store][0], value.dtype, place.turn)
-            place.lanes.store(combine(place.lanes, store.combine, place.lanes.load(line, value.dtype), value), line)
+        if self.lines.holds(store):
+            self.lines.add(store, value, place.turn)
             return
         old = self.memory.load(store.access, value.dtype, place.lanes, place.slow, place.index)
         value = combine(place.lanes, store.combine, old, value)
@@ -346,58 +343,6 @@ class Emitter:
             buffer = store.access.buffer
             assert buffer is not None
             self.scalar.store(acc.finish([self.load_total(store)], buffer.dtype), self.pointers[buffer])
-
-    # What is accumulated in memory.
-
-    def fill_accumulated(self) -> None:
-        """Give what is accumulated in memory its identity."""
-        for phase in self.kernel.phases:
-            for store in (*phase.row_stores, *phase.stores):
-                if store.combine and not store.total:
-                    self.fill(store, self.line_lanes(phase, store) if store in phase.stores else None)
-
-    def line_lanes(self, phase: Phase, store: Store) -> Lanes | None:
-        """The lanes of a store to be accumulated on the stack: one that adds up rows of an odd length. In the
-        result's own memory its last vector would overlap the one before, and loading what two stores wrote
-        stalls; on the stack each vector has its own place."""
-        inner, strides = self.kernel.inner, store.access.strides
-        lanes = Lanes(self.code, self.target.lanes(phase, (inner or (1,))[-1]))
-        whole_rows = len(inner) == 1 and strides == (0,) * len(self.kernel.outer) + (1,) and not store.access.offset
-        small = whole_rows and inner[0] * store.node.dtype.itemsize <= LINE_BYTES
-        return lanes if small and inner[0] % lanes.width else None
-
-    def fill(self, store: Store, lined: Lanes | None) -> None:
-        buffer = store.access.buffer
-        assert buffer is not None
-        dtype, pointer = buffer.dtype, self.pointers[buffer]
-        size = self.kernel.private.get(buffer, buffer.size)
-        lanes = Lanes(self.code, min(self.target.vector_bytes // dtype.itemsize, power_of_two_below(size)))
-        if lined is not None:
-            lanes, size = lined, -(-size // lined.width) * lined.width
-            pointer = self.code.fresh("line")
-            self.code.line(f"{pointer} = alloca [{size} x {MEMORY_TYPE[dtype.code]}], align 64")
-            self.lined[store] = pointer, lanes
-        fill(self.code, lanes, pointer, size, lanes.const(identity_of(store.combine, dtype), dtype))
-
-    def finish_lined(self) -> None:
-        """Copy what was accumulated on the stack. The last vector goes first: of the elements that it shares
-        with the one before, that one has the sum."""
-        n = (self.kernel.inner or (1,))[-1]
-        for store, (_, lanes) in self.lined.items():
-            width, full = lanes.width, n // lanes.width * lanes.width
-            self.copy_lined(store, str(full), str(n - width))
-            nest(self.code, [n // width], partial(self.copy_turn, store))
-
-    def copy_turn(self, store: Store, turn: list[str]) -> None:
-        index = linear(self.code, 0, [(turn[0], self.lined[store][1].width)])
-        self.copy_lined(store, index, index)
-
-    def copy_lined(self, store: Store, source: str, dest: str) -> None:
-        """One vector from its place on the stack to the result."""
-        (line, lanes), buffer = self.lined[store], store.access.buffer
-        assert buffer is not None
-        value = lanes.load(element(self.code, line, buffer.dtype, source), buffer.dtype)
-        lanes.store(value, element(self.code, self.pointers[buffer], buffer.dtype, dest))
 
     # Nodes.
 

@@ -143,6 +143,16 @@ def test_long_sums_are_accurate(n):
     assert abs(total - exact) <= 2 * np.spacing(np.float32(exact))
 
 
+@pytest.mark.parametrize("shape", [(20_000, 50), (40, 500, 16), (100_000, 3)])
+def test_sums_down_long_columns_are_accurate(shape):
+    """Nothing like the error of one running sum, which NumPy's and most others are."""
+    b, (x,) = build(TensorType(f32, shape))
+    axes = tuple(range(len(shape) - 1))
+    array = rng().random(shape, np.float32)
+    (total,) = compile_function(b.finish("f", [b.sum(x, axes=axes)]))([array])
+    np.testing.assert_allclose(total, array.astype(np.float64).sum(axes), rtol=2e-6)
+
+
 @pytest.mark.parametrize("columns", [1, 2, 7, 16, 33, 100, 257, BLOCK + 3])
 @pytest.mark.parametrize("rows", [6, 16, 48])
 def test_row_programs(rows, columns):
