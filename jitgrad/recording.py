@@ -342,6 +342,11 @@ class Recording:
         inner = self.standing(t)
         old = self._wrap(self.value(inner))
         old._node, old._output_nr, old._requires_grad = inner._node, inner._output_nr, inner._requires_grad
+        if old._requires_grad and old._node is None:
+            from .autograd.graph import accumulator
+
+            arrival = accumulator(inner)
+            old._accumulator = lambda: arrival  # its gradient is that of what it was
         return old
 
     def detach(self, outs: Sequence[Tensor]) -> None:

@@ -532,6 +532,22 @@ def test_in_place_writes_are_committed():
     assert len(f.programs) == 1
 
 
+@pytest.mark.parametrize("change", [
+    lambda x: x.mul_(3).sum(), lambda x: x.exp_().sum() * 2, lambda x: x.zero_(), lambda x: (x[0].mul_(3) * x)[1:],
+    lambda x: x.add_(x.detach()),
+])
+def test_in_place_writes_to_a_computed_argument_are_in_its_graph(change):
+    results = []
+    for f in (change, jitgrad.trace(change)):
+        leaf = rand(3, requires_grad=True)
+        x = leaf * 1
+        y = f(x)
+        ((x * jitgrad.tensor([1.0, 10.0, 100.0])).sum() + y.sum()).backward()
+        results.append((x, y, leaf.grad))
+    for eager, traced in zip(*results, strict=True):
+        close(eager, traced)
+
+
 def test_views_inside_see_the_write():
     @jitgrad.trace
     def f(x):

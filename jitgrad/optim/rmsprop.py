@@ -12,7 +12,7 @@ class RMSprop(Optimizer):
 
     centered: v less the square of the gradient's running average. With momentum the step goes into the
     buffer b = momentum * b + g / (sqrt(v) + eps), and p -= lr * b. weight_decay * p is added to the gradient.
-    State: `step`, `square_avg`, `momentum_buffer`, `grad_avg`.
+    State: `square_avg`, `momentum_buffer`, `grad_avg`.
     """
 
     def __init__(
