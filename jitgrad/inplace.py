@@ -20,6 +20,7 @@ from .autograd import views
 from .dispatch import OPERAND, apply, blame, cast, expand_to, lift
 from .errors import DTypeError, InplaceError, ShapeError
 from .functional import arranging, elementwise, indexing, linalg, random, shaping
+from .functional.arguments import want_tensor
 from .functional.creation import filled, from_numpy, tensor
 from .ir.types import DType, bool_, f32
 from .rng import Generator
@@ -208,7 +209,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
 @_method
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """The elements of src, broadcast and converted."""
-    result = cast(src, self.dtype)
+    result = cast(want_tensor("copy_", src, "other"), self.dtype)
     if shape_of(result) != shape_of(self):
         result = shaping.expand(result, shape_of(self))
     elif result is src:

@@ -362,6 +362,9 @@ def leaked(t: Tensor) -> LeakedTensorError:
 
 
 def shape_of(t: Tensor) -> Shape:
-    """`t.shape` as a plain tuple."""
-    payload = t._array
+    """`t.shape` as a plain tuple. Raises TypeError for what is no tensor."""
+    try:
+        payload = t._array
+    except AttributeError:
+        raise TypeError(f"expected a Tensor, got {type(t).__name__}") from None
     return payload.type.shape if isinstance(payload, Value) else payload.shape

@@ -30,6 +30,11 @@ def want_tensor(function: str, x: Any, name: str = "input", position: int = 1) -
     return x
 
 
+def want_tensors(function: str, xs: Iterable[Any]) -> list[Tensor]:
+    """`xs`, if all of them are tensors. Raises TypeError."""
+    return [want_tensor(function, x, "tensors", i) for i, x in enumerate(xs)]
+
+
 def as_float(function: str, x: Any) -> Tensor:
     """`x`, converted to the default dtype unless it is floating point already."""
     t = want_tensor(function, x)
@@ -81,12 +86,19 @@ def ints(function: str, name: str, values: Iterable[Any]) -> Shape:
     try:
         return tuple([operator.index(v) for v in values])
     except TypeError:
-        values = tuple(values)
-        at, found = next((i, v) for i, v in enumerate(values) if not hasattr(v, "__index__"))
-        raise TypeError(
-            f"{function}(): argument '{name}' must be tuple of ints, but found element of type "
-            f"{type(found).__name__} at pos {at}"
-        ) from None
+        raise TypeError(f"{function}(): argument '{name}' must be tuple of ints{_other_than_int(values)}") from None
+
+
+def _other_than_int(values: Any) -> str:
+    """What an error says of the first of `values` that is no int."""
+    if not isinstance(values, Sequence):
+        return f", not {type(values).__name__}"
+    for i, v in enumerate(values):
+        try:
+            operator.index(v)
+        except TypeError:
+            return f", but found element of type {type(v).__name__} at pos {i}"
+    return ""
 
 
 def packed(function: str, name: str, args: tuple[Any, ...]) -> Shape:

@@ -16,7 +16,7 @@ from ..dispatch import apply, blame, cast, lift
 from ..errors import ShapeError
 from ..ir.types import i64, promote
 from ..tensors import Tensor, shape_of
-from .arguments import axis_of, ints, node_name, takes_ints, want_tensor
+from .arguments import axis_of, ints, node_name, takes_ints, want_tensor, want_tensors
 from .creation import iota
 from .elementwise import clone
 from .shaping import flatten, reshape, select, sliced, unsqueeze
@@ -70,7 +70,7 @@ def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Te
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors one after another along dim, in their common dtype. Raises ShapeError."""
-    listed = [want_tensor("cat", x, "tensors", i) for i, x in enumerate(tensors)]
+    listed = want_tensors("cat", tensors)
     if not listed:
         raise ValueError("cat(): expected a non-empty list of Tensors")
     dtype = listed[0].dtype
@@ -115,13 +115,13 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors side by side: along axis 1, or 0 for vectors."""
-    listed = [x if x.ndim else reshape(x, (1,)) for x in tensors]
+    listed = [x if x.ndim else reshape(x, (1,)) for x in want_tensors("hstack", tensors)]
     return cat(listed, 0 if listed and listed[0].ndim == 1 else 1)
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors one above another: vectors as rows."""
-    return cat([reshape(x, (1, -1)) if x.ndim < 2 else x for x in tensors], 0)
+    return cat([reshape(x, (1, -1)) if x.ndim < 2 else x for x in want_tensors("vstack", tensors)], 0)
 
 
 @node_name("Split")
@@ -296,7 +296,9 @@ def diag_embed(input: Tensor, offset: int = 0) -> Tensor:
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """Grids of the coordinates in vectors; indexing "xy" exchanges the first two axes."""
-    listed = tuple(tensors[0]) if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else tensors
+    listed = want_tensors(
+        "meshgrid", tensors[0] if len(tensors) == 1 and not isinstance(tensors[0], Tensor) else tensors
+    )
     if indexing not in ("ij", "xy"):
         raise RuntimeError(f'meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
     if len({x.dtype for x in listed}) > 1:

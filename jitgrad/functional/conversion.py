@@ -15,6 +15,7 @@ from ..ir.core import Value
 from ..ir.types import DType, dtype_of
 from ..state import state
 from ..tensors import Tensor, concrete, make
+from .arguments import want_tensor
 from .creation import TYPED, check_device, detached
 from .elementwise import clone
 
@@ -75,12 +76,12 @@ def _named(spec: Any) -> DType:
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor in the dtype of other."""
-    return cast(self, other.dtype)
+    return cast(self, want_tensor("type_as", other, "other").dtype)
 
 
 def is_floating_point(input: Tensor) -> bool:
     """Whether the dtype is floating point."""
-    return input.dtype.is_floating_point
+    return want_tensor("is_floating_point", input).dtype.is_floating_point
 
 
 def is_complex(input: Tensor) -> bool:
@@ -103,7 +104,7 @@ def cpu(self: Tensor) -> Tensor:
 
 def detach(input: Tensor) -> Tensor:
     """The same memory, outside the graph. Writes to either are seen in both, and count for backward."""
-    return detached(input)
+    return detached(want_tensor("detach", input))
 
 
 def data_of(self: Tensor) -> Tensor:

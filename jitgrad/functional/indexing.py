@@ -385,6 +385,8 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` along dim, the other axes broadcast; of the flattened tensors without dim."""
+    want_tensor("take_along_dim", input)
+    want_tensor("take_along_dim", indices, "indices", 2)
     if dim is None:
         return gather(reshape(input, (-1,)), 0, reshape(indices, (-1,)))
     axis = axis_of(dim, input.ndim)
@@ -490,6 +492,8 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 @node_name("IndexPut")
 def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool = False) -> Tensor:
     """A copy with values at input[indices], added to what is there if `accumulate`."""
+    want_tensor("index_put", input)
+    want_tensor("index_put", values, "values", 3)
     if not accumulate:
         return set_item(input, tuple(indices), values)
     zeros = lift(0, input.dtype, shape_of(input))

@@ -14,7 +14,7 @@ from ..dispatch import apply, blame, expand_to
 from ..errors import DTypeError, ShapeError
 from ..ir.types import bool_, broadcast_shapes
 from ..tensors import Tensor, shape_of
-from .arguments import axis_of, is_number, node_name, want_tensor
+from .arguments import axis_of, is_number, node_name, want_tensor, want_tensors
 from .arranging import diagonal
 from .elementwise import add, mul
 from .reductions import sum as total
@@ -152,7 +152,7 @@ def vdot(input: Tensor, other: Tensor) -> Tensor:
 
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last axes."""
-    if input.ndim == 0 or other.ndim == 0:
+    if want_tensor("inner", input).ndim == 0 or want_tensor("inner", other, "other", 2).ndim == 0:
         return mul(input, other)
     return tensordot(input, other, ((-1,), (-1,)))
 
@@ -244,7 +244,11 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     Operands are contracted from left to right, each pair by one batched matmul. Raises RuntimeError for an
     equation that does not fit the operands.
     """
-    listed: Sequence[Tensor] = operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands
+    if not isinstance(equation, str):
+        raise TypeError(f"einsum(): argument 'equation' (position 1) must be str, not {type(equation).__name__}")
+    listed = want_tensors(
+        "einsum", operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands
+    )
     if any(x.dtype is not listed[0].dtype for x in listed):
         raise blame(DTypeError(f"einsum(): operands have different dtypes: {', '.join(str(x.dtype) for x in listed)}"))
     terms, output = _parsed(equation, listed)

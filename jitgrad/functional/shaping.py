@@ -66,12 +66,12 @@ def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
 
 def view_as(self: Tensor, other: Tensor) -> Tensor:
     """`view` with the shape of other."""
-    return view(self, tuple(other.shape))
+    return view(self, shape_of(other))
 
 
 def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     """`reshape` with the shape of other."""
-    return reshape(self, tuple(other.shape))
+    return reshape(self, shape_of(other))
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -224,7 +224,7 @@ broadcast_to = expand
 
 def expand_as(self: Tensor, other: Tensor) -> Tensor:
     """`expand` to the shape of other."""
-    return expand(self, tuple(other.shape))
+    return expand(self, shape_of(other))
 
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:

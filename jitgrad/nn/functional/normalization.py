@@ -14,7 +14,7 @@ from ...errors import ShapeError
 from ...functional.arguments import Dims, ints, node_name, want_float
 from ...functional.elementwise import clamp_min, rsqrt
 from ...functional.reductions import mean, norm
-from ...tensors import Tensor
+from ...tensors import Tensor, shape_of
 
 
 def _normalized_axes(
@@ -30,7 +30,7 @@ def _normalized_axes(
             "normalized_shape = []"
         ))
     for name, t in affine.items():
-        if t is not None and tuple(t.shape) != shape:
+        if t is not None and shape_of(t) != shape:
             raise blame(ShapeError(
                 f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
                 f"{list(t.shape)} and normalized_shape = {list(shape)}"
