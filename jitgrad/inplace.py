@@ -259,6 +259,8 @@ def random_(self: Tensor, from_: int = 0, to: int | None = None, *, generator: G
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """`self[index] = value`, value broadcast to the indexed shape and converted."""
+    if state.recording is not None:
+        self = state.recording.standing(self)
     if not isinstance(value, Tensor):
         value = tensor(value, self.dtype)
     if isinstance(index, Tensor) and index.dtype is bool_ and value.ndim <= self.ndim - index.ndim:

@@ -144,9 +144,14 @@ class Program:
         return self._compile(lambda: self.split.forward, self.strides)
 
     @cached_property
+    def _kept_strides(self) -> tuple[Strides, ...]:
+        """The strides of the parameters as a backward finds them: copies are contiguous."""
+        return tuple(None if i in self.overwritten else s for i, s in enumerate(self.strides))
+
+    @cached_property
     def backward(self) -> Runner:
         """Runs the backward: saved values and cotangents to gradients."""
-        saved = [self.strides[i] if kind == "param" else None for kind, i in self.split.saved]
+        saved = [self._kept_strides[i] if kind == "param" else None for kind, i in self.split.saved]
         return self._compile(lambda: self.split.backward, saved + [None] * len(self.differentiable))
 
     @cached_property
@@ -158,7 +163,7 @@ class Program:
             f"{self.recorded.name}_grad", joint.params, joint.instrs, joint.results[m:]
         )
         cts = range(n, n + len(self.differentiable))
-        strides = (*self.strides, *(None for _ in cts))
+        strides = (*self._kept_strides, *(None for _ in cts))
         return Program(function, (*self.wrt, *cts), range(len(self.wrt)), strides, self.compiled)
 
     def _compile(self, function: Callable[[], Function], strides: Sequence[Strides]) -> Runner:
@@ -208,7 +213,7 @@ class Program:
 
 
 def _copy(t: Tensor) -> Tensor:
-    copy = make(np.array(t._array))
+    copy = make(np.array(t._array, order="C"))
     copy._requires_grad = t._requires_grad
     return copy
 

@@ -188,10 +188,9 @@ class Recording:
         found = (ref() for ref in self._made)
         return [t for t in found if t is not None and id(t) not in own]
 
-    def wrap_constant(self, value: Value) -> Tensor:
-        """A tensor over `value` that is a constant for any differentiation of the whole."""
-        (out,) = self._emit("detach", (value,), {})
-        return self._wrap(out)
+    def wrap(self, value: Value, constant: bool) -> Tensor:
+        """A tensor over `value`; `constant` for any differentiation of the whole."""
+        return self._wrap(self._emit("detach", (value,), {})[0] if constant else value)
 
     def value(self, t: Tensor) -> Value:
         """What `t` is in the IR. Raises LeakedTensorError for a tensor of another recording."""
@@ -572,7 +571,7 @@ class Recording:
         mark = len(builder.instrs)
         cts = [self._wrap(Value(t.type_, builder.fresh())) for t in passed]
         by_result = {t._output_nr: c._array for t, c in zip(passed, cts, strict=True)}
-        grads = node.pull(ValueDomain(self), [by_result.get(i) for i in range(len(node.result_types))], [])
+        grads = node.pull(ValueDomain(self, constant=False), [by_result.get(i) for i in range(len(node.result_types))], [])
         wanted = [
             (a, g)
             for a, g in zip(args, grads, strict=True)

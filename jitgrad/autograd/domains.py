@@ -72,8 +72,11 @@ class ArrayDomain(Domain):
 
 
 class ValueDomain(Domain):
-    def __init__(self, recording: Recording) -> None:
+    """`constant`: what it computes is a constant for any differentiation of the whole."""
+
+    def __init__(self, recording: Recording, constant: bool = True) -> None:
         self.recording = recording
+        self.constant = constant
         self.builder: Builder[Value] = recording.builder
 
     def load(self, saved: Saved, producer: Node | None) -> Any:
@@ -85,7 +88,7 @@ class ValueDomain(Domain):
         return saved.payload
 
     def wrap(self, handle: Any) -> Tensor:
-        return self.recording.wrap_constant(handle)
+        return self.recording.wrap(handle, self.constant)
 
     def unwrap(self, t: Tensor) -> Any:
         return self.recording.value(t)
