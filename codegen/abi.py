@@ -20,6 +20,7 @@ Imports: `ir.errors`, `ir.fuse`, `ir.types`, `text`.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from ..ir.core import Loc
@@ -154,6 +155,7 @@ class Frame:
         self.code = code
         self.functions: list[str] = []  # names of the functions in the table, after the constants
         self.constants = 0
+        self.written: dict[Hashable, str] = {}  # functions that several calls share, by what they do
         self._pointers: dict[Buffer, str] = {}
 
     def pointer(self, buffer: Buffer) -> str:

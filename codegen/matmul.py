@@ -3,7 +3,7 @@
 A transposed operand is a flag and a leading dimension, never a copy; a batch is a loop. The library is that of
 the package scipy-openblas32 (32-bit integers, C interface, names with the prefix `scipy_`).
 
-Imports: `ir.fuse`, `abi`, `control`, `fork`, `target`, `text`. The package is loaded by `blas()`.
+Imports: `ir.fuse`, `abi`, `alike`, `control`, `fork`, `target`, `text`. The package is loaded by `blas()`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from ..ir.fuse import CallKernel, Operand
 from ..ir.types import f32
 from .abi import Frame
+from .alike import product_likeness
 from .control import element, linear, loop, nest
 from .fork import RANGE, emit_chunk_entry, emit_fork
 from .target import Target
@@ -67,15 +68,19 @@ def _layout(operand: Operand) -> tuple[int, int]:
 def emit_matmul(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
     """Write the product into the program under construction; in chunks, if the scheduler made some."""
     product = _Product(code, kernel)
-    name = code.new_label("matmul")
-    product.function(name)
+    key = product_likeness(kernel)
+    name = frame.written.get(key)
+    if name is None:
+        name = frame.written[key] = code.new_label("matmul")
+        product.function(name)
+        if kernel.chunks > 1:
+            emit_chunk_entry(code, name, 4, product.range, kernel.chunks)
     operands = [frame.pointer(b) for b in (*(a.buffer for a in kernel.args), *kernel.outs)]
     pointers = [frame.function(product.routine), *operands]
     if kernel.chunks == 1:
         args = ", ".join(f"ptr {p}" for p in pointers)
         code.line(f"call void @{name}({args}, i64 0, i64 {product.range}, i64 0)")
     else:
-        emit_chunk_entry(code, name, len(pointers), product.range, kernel.chunks)
         emit_fork(code, frame, name, pointers, kernel.chunks)
 
 

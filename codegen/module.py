@@ -1,15 +1,17 @@
 """A schedule as one LLVM module: a function for each kernel, `@program`, which runs them in
 order, and `@call`, its entry for array objects.
 
-Imports: `ir.fuse`, `abi`, `blocks`, `loops`, `calls`, `fork`, `target`, `text`.
+Imports: `ir.fuse`, `abi`, `alike`, `blocks`, `loops`, `calls`, `fork`, `target`, `text`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ..ir.fuse import LoopKernel, Schedule
 from .abi import PARAMETERS, PROGRAM, Frame, Traps, emit_call_entry
+from .alike import likeness
 from .blocks import BlockEmitter
 from .calls import emit_call
 from .fork import emit_chunk_entry, emit_fork
@@ -30,21 +32,33 @@ class Module:
 
 def emit_module(schedule: Schedule, target: Target) -> Module:
     code, traps = Code(has_fma=target.has_fma), Traps()
-    for i, kernel in enumerate(schedule.kernels):
-        if isinstance(kernel, LoopKernel):
-            _define(code, f"kernel{i}", kernel, target, traps)
+    names = _define_all(code, schedule, target, traps)
     frame = Frame(code)
     frame.constants = 1 + max((b.place[1] for b, _ in schedule.constants), default=-1)
     with code.function(f"void @{PROGRAM}({PARAMETERS})"):
-        for i, kernel in enumerate(schedule.kernels):
+        for kernel in schedule.kernels:
             if isinstance(kernel, LoopKernel):
-                _run(code, frame, f"kernel{i}", kernel)
+                _run(code, frame, names[kernel], kernel)
             else:
                 emit_call(code, frame, kernel, target)
         code.line("ret void")
     emit_call_entry(code, len(schedule.params), len(schedule.results))
     head = f'target triple = "{target.triple}"\n'
     return Module(head + code.text(), tuple(frame.functions), traps)
+
+
+def _define_all(code: Code, schedule: Schedule, target: Target, traps: Traps) -> dict[LoopKernel, str]:
+    """Write a function for each loop kernel, one for those that are alike; their names."""
+    written: dict[Hashable, str] = {}
+    names: dict[LoopKernel, str] = {}
+    for i, kernel in enumerate(schedule.kernels):
+        if isinstance(kernel, LoopKernel):
+            key = likeness(kernel)
+            if key not in written:
+                written[key] = f"kernel{i}"
+                _define(code, written[key], kernel, target, traps)
+            names[kernel] = written[key]
+    return names
 
 
 def _define(code: Code, name: str, kernel: LoopKernel, target: Target, traps: Traps) -> None:

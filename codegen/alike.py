@@ -1,0 +1,62 @@
+"""Kernels that are written alike: an unrolled loop has many, and each function is written and compiled once.
+
+Two kernels are alike if they differ only in which buffers they work on: functions take those as pointers.
+
+Imports: `ir.fuse`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from ..ir.fuse import Access, CallKernel, LoopKernel, Node, Store
+
+
+def likeness(kernel: LoopKernel) -> Hashable:
+    """Equal for kernels that are alike. An instruction that can fail keeps its place in the user's source."""
+    return _Likeness(kernel).key()
+
+
+def product_likeness(kernel: CallKernel) -> Hashable:
+    """The same for matrix products."""
+    operands = tuple((a.type, a.offset, a.strides) for a in kernel.args)
+    return kernel.op, operands, kernel.attrs["axis"], kernel.chunks
+
+
+class _Likeness:
+    def __init__(self, kernel: LoopKernel) -> None:
+        self.kernel = kernel
+        self.buffers = {b: i for i, b in enumerate(kernel.buffers())}
+        self.numbers: dict[Node, int] = {}
+
+    def key(self) -> Hashable:
+        k = self.kernel
+        written = set(k.writes())
+        sizes = tuple((b.dtype.code, b.size, k.private.get(b, 0), b in written) for b in self.buffers)
+        prologue = tuple(map(self.node, k.prologue))
+        phases = tuple(
+            (
+                tuple(map(self.node, p.row)), tuple(map(self.store, p.row_stores)), tuple(map(self.node, p.body)),
+                tuple(map(self.store, p.stores)), tuple(map(self.node, p.reductions)),
+            )
+            for p in k.phases
+        )
+        return k.outer, k.inner, k.block, k.chunks, sizes, prologue, phases
+
+    def node(self, node: Node) -> Hashable:
+        number = self.numbers.setdefault(node, len(self.numbers))
+        args = tuple(self.numbers.setdefault(a, len(self.numbers)) for a in node.args)
+        # By their text: 0.0, -0.0 and False are equal otherwise.
+        attrs = tuple((name, repr(value)) for name, value in node.attrs.items())
+        loc = node.loc if node.op == "index" or node.dtype.is_integer else None
+        return number, node.op, args, attrs, node.dtype.code, node.level, self.access(node.access), loc
+
+    def store(self, store: Store) -> Hashable:
+        number = self.numbers.setdefault(store.node, len(self.numbers))
+        return number, self.access(store.access), store.combine, store.total
+
+    def access(self, access: Access | None) -> Hashable:
+        if access is None:
+            return None
+        buffer = -1 if access.buffer is None else self.buffers[access.buffer]
+        return buffer, access.offset, access.strides
