@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .autograd import views
+from .autograd.graph import share_gradient
 from .errors import TraceError
 from .inplace import commit
 from .ir.core import Function
@@ -63,7 +64,7 @@ class Recorded:
     reads_grad: list[tuple[Source, Any]]  # the key of the .grad of each, or None where it has none
     reached: list[Source]  # those that a gradient inside arrived at
     met: list[tuple[Source, Tensor]]  # arguments (and .grad) that the function also reached by itself
-    stand_ins: list[StandIn]
+    stand_ins: list[StandIn]  # until the first run is over
     consumed: frozenset[int]  # float arguments that are constants of the program
     survivors: list[tuple[Tensor, int]]  # tensors that the function stored, and their places
     containers: Containers  # those that the function changed
@@ -113,7 +114,7 @@ def record(
     finally:
         state.recording = None
     if failed is not None:
-        run(recorded, program_of(recorded, leaves, compiled=False), leaves)
+        run(recorded, program_of(recorded, leaves, compiled=False), leaves, first=True)
         raise failed
     return recorded, watcher
 
@@ -303,8 +304,9 @@ def program_of(recorded: Recorded, leaves: Sequence[Any], compiled: bool = True)
     return Program(recorded.function, recorded.wrt, recorded.differentiable, strides, compiled, written)
 
 
-def run(recorded: Recorded, program: Program, leaves: Sequence[Any]) -> Any:
-    """Run the program on this call's inputs, commit its effects, build what the function returns."""
+def run(recorded: Recorded, program: Program, leaves: Sequence[Any], first: bool = False) -> Any:
+    """Run the program on this call's inputs, commit its effects, build what the function returns. first: this is the
+    call that was recorded, in which the function may have stored tensors of the recording."""
     inputs = [source_tensor(s, leaves) for s in recorded.sources]
     effects = recorded.effects
     if effects.writes:
@@ -323,6 +325,8 @@ def run(recorded: Recorded, program: Program, leaves: Sequence[Any]) -> Any:
         raise
     call = Call(leaves, inputs, results, [])
     _commit(recorded, call)
+    if first:
+        _adopt(recorded, call)
     built = call.built
     return unflatten(recorded.structure, [built[o] for o in recorded.outputs])
 
@@ -365,8 +369,6 @@ def _commit(recorded: Recorded, call: Call) -> None:
         target._array, target._storage = memory._array, memory._storage
     for owner, value in effects.grads:
         call.built[owner]._grad = None if value is None else call.built[value]
-    if recorded.obstacle:
-        _adopt(recorded, call)
 
 
 def _adopt(recorded: Recorded, call: Call) -> None:
@@ -378,6 +380,9 @@ def _adopt(recorded: Recorded, call: Call) -> None:
             outside[id(m.tensor)] = call.leaves[m.source.index] if m.tensor._weak else t  # type: ignore[union-attr]
             if not m.tensor._weak:
                 become(m.tensor, t)
+                if t._requires_grad and t._node is None:
+                    share_gradient(m.tensor, t)
+    recorded.stand_ins.clear()  # they hold the tensors of this call
     counterparts = {id(b): a for a, b in recorded.containers}
     seen: set[int] = set()
 

@@ -145,7 +145,7 @@ class TracedFunction:
                 self._stats.compiled += 1
                 if self._stats.compiled == self.max_compiles + 1:
                     self._warn_of_many(reason)
-        return run(recorded, program, leaves)
+        return run(recorded, program, leaves, first=True)
 
     # -- what happened
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections import namedtuple
 from pathlib import Path
 
@@ -715,6 +717,35 @@ def test_tensors_stored_outside_get_their_values():
     close(g, jitgrad.autograd.grad(h.sum(), w)[0])
     for t in m.seen:
         close(t, x)
+
+
+def test_arguments_stored_outside_are_what_they_were():
+    seen = {}
+
+    @jitgrad.trace
+    def f(x):
+        seen["x"] = x
+        return x * 2
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecompileWarning)
+        for seed in range(3):
+            x = rand(3, seed=seed, requires_grad=True)
+            close(f(x), x * 2)
+            close(seen["x"], x)
+            (seen["x"] * 3).sum().backward()
+            close(x.grad, jitgrad.full_like(x, 3))
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_a_program_does_not_keep_the_arguments_of_its_first_call(requires_grad):
+    f = jitgrad.trace(lambda x: (x * x).sum())
+    x = rand(3, requires_grad=requires_grad)
+    alive = weakref.ref(x)
+    out = f(x)
+    del x, out
+    gc.collect()
+    assert alive() is None and f.programs
 
 
 def test_tensor_stored_where_nothing_is_read():

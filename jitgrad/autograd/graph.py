@@ -197,6 +197,12 @@ def accumulator(leaf: Tensor) -> AccumulateGrad:
     return node
 
 
+def share_gradient(t: Tensor, leaf: Tensor) -> None:
+    """The gradient of the leaf `t` arrives at `leaf` from now on."""
+    arrival = accumulator(leaf)
+    t._accumulator = lambda: arrival
+
+
 def gradient_edge(t: Tensor) -> Edge | None:
     """Where the gradient of `t` goes; None if it needs none."""
     if t._view is not None:
