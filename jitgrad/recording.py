@@ -571,7 +571,8 @@ class Recording:
         mark = len(builder.instrs)
         cts = [self._wrap(Value(t.type_, builder.fresh())) for t in passed]
         by_result = {t._output_nr: c._array for t, c in zip(passed, cts, strict=True)}
-        grads = node.pull(ValueDomain(self, constant=False), [by_result.get(i) for i in range(len(node.result_types))], [])
+        given = [by_result.get(i) for i in range(len(node.result_types))]
+        grads = node.pull(ValueDomain(self, constant=False), given, [])
         wanted = [
             (a, g)
             for a, g in zip(args, grads, strict=True)
