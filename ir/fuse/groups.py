@@ -404,6 +404,7 @@ class Grouping:
                 else:
                     done |= group.bits
                     out.append(group)
+            assert len(later) < len(left), "groups wait for each other"
             left = later
         return out
 
