@@ -3,9 +3,8 @@
     python -m benchmarks.first_call [--times 7]
 
 Prints medians over fresh processes. The first call is everything between the call of a new traced function
-and its result: recording, differentiating, compiling, linking, running. The one-time import of llvmlite and
-networkx is done before it and printed beside it; so is the first call of a second function, which finds
-LLVM started.
+and its result: recording, differentiating, compiling, linking, running. The one-time import of llvmlite is
+done before it and printed beside it; so is the first call of a second function, which finds LLVM started.
 
 Imports: the standard library; jitgrad in processes of its own.
 """
@@ -44,7 +43,6 @@ def clock(run):
 
 def imports():
     import llvmlite.binding
-    import networkx
 
 def call(f):
     value, grads = jitgrad.trace(jitgrad.value_and_grad(f, argnums=(0, 1)))(x, y)

@@ -3,8 +3,8 @@
     python -m benchmarks.import_time [--times 15]
 
 Prints medians over fresh processes, taken in turns, each timed by its own clock around the import statement,
-byte code cached as an installed package has it; fails where the import brought in llvmlite or networkx, which
-are loaded when first needed.
+byte code cached as an installed package has it; fails where the import brought in llvmlite, which is loaded
+when first needed.
 
 Imports: the standard library; what is measured is imported in processes of its own.
 """
@@ -15,8 +15,8 @@ import statistics
 import subprocess
 import sys
 
-STATEMENTS = ("import numpy", "import jitgrad", "import llvmlite.binding", "import networkx")
-LATER = ("llvmlite", "networkx")
+STATEMENTS = ("import numpy", "import jitgrad", "import llvmlite.binding")
+LATER = ("llvmlite", "scipy_openblas32")
 
 
 def seconds(statement):

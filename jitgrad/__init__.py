@@ -1,6 +1,6 @@
 """jitgrad: a tracing JIT compiler with automatic differentiation. The public names, and nothing else.
 
-Light to import: numpy and the standard library; llvmlite and networkx come with the first compilation,
+Light to import: numpy and the standard library; llvmlite comes with the first compilation,
 `nn` and `optim` when first named.
 """
 
