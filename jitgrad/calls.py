@@ -23,7 +23,7 @@ from .errors import TraceError
 from .inplace import commit
 from .ir.core import Function
 from .ir.types import TensorType, f64
-from .leaving import Call, Exit, Place
+from .leaving import Broken, Call, Exit, Place
 from .program import Program, Strides, layout_of, readable
 from .pytree import Structure, flatten, unflatten
 from .reads import Beforehand, Watcher
@@ -201,7 +201,7 @@ def _finish(
     is alive afterwards was stored by the function."""
     leaves, structure = _leaves(None if failed else holder[0])
     rebound = [m.tensor for m in recording.stand_ins if m.tensor._storage is not m.storage]
-    audits: dict[int, Exception | None] = {}
+    audits: dict[int, Broken | None] = {}
     plain = Exit(recording, [*leaves, *rebound], audits)
     whole = Exit(recording, [*leaves, *rebound, *recording.alive()], audits)
     plans = [(exit, *_plan(exit, leaves)) for exit in (plain, whole)]

@@ -30,6 +30,7 @@ from .ir.types import (
     f64,
     i64,
     promote,
+    type_of_array,
 )
 from .state import defaults, state
 from .tensors import Storage, Tensor, View, leaked, make, shape_of, up_to_date
@@ -83,10 +84,14 @@ def _run(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[T
     if recording is not None:
         return recording.run(op.name, tensors, attrs)
     arrays = []
+    masks = False
     for t in tensors:
         if isinstance(t._array, Value):
             raise leaked(t)
         arrays.append(t._array)
+        masks = masks or t._array.dtype.kind == "b"
+    if masks:  # numpy computes with bools where the op does not
+        op.result_types([type_of_array(a) for a in arrays], attrs)
     results = op.evaluate(arrays, attrs)
     if "view" in op.traits:
         return (_view(op, tensors[0], attrs, results[0]),)

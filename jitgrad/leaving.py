@@ -68,19 +68,27 @@ class Outside:
 
 
 @dataclass(frozen=True, eq=False)
+class Broken:
+    """Why backward from a result raises, and the inputs that it would reach otherwise."""
+
+    error: Exception
+    reached: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
-    """A result of the program. `leaf`: one that requires grad; `broken`: why its backward raises."""
+    """A result of the program. `leaf`: one that requires grad; `broken`: that its backward raises."""
 
     index: int
     leaf: bool = False
-    broken: Exception | None = None
+    broken: Broken | None = None
 
     def build(self, call: Call) -> Any:
         t = call.results[self.index]
         if self.leaf:
             t._requires_grad = True
         if self.broken is not None:
-            t._node, t._requires_grad = BrokenBackward(t, self.broken), True
+            t._node, t._requires_grad = BrokenBackward(t, self.broken, call.inputs), True
         return t
 
 
@@ -127,9 +135,9 @@ class BrokenBackward(Node):
 
     __slots__ = ("error",)
 
-    def __init__(self, t: Tensor, error: Exception) -> None:
-        super().__init__([(AccumulateGrad(t.detach()), 0)], [t.type_])  # an edge, so that it is run at all
-        self.error = error
+    def __init__(self, t: Tensor, broken: Broken, inputs: Sequence[Tensor]) -> None:
+        super().__init__([gradient_edge(inputs[i]) for i in broken.reached], [t.type_])
+        self.error = broken.error
 
     def pull(self, domain: Any, cts: list[Any], wanted: Sequence[bool]) -> Sequence[Any]:
         raise type(self.error)(*self.error.args)
@@ -139,7 +147,7 @@ class Exit:
     """Collects what leaves `recording`: `places`, and the values of the program's results."""
 
     def __init__(
-        self, recording: Recording, leaving: Iterable[Any], audits: dict[int, Exception | None]
+        self, recording: Recording, leaving: Iterable[Any], audits: dict[int, Broken | None]
     ) -> None:
         self.recording = recording
         self.audits = audits  # by id of the tensor
@@ -189,7 +197,7 @@ class Exit:
         storage = t._storage
         assert isinstance(storage, RecordedStorage)
         leaf = t._requires_grad and t._node is None
-        alone = self._sharing[id(storage)] <= 1 and self.recording.memory_of(t) is None
+        alone = self._sharing[id(storage)] <= 1 and self.recording.memory_of(t) is None and not _repeats(t)
         if not alone and t._view is not None and _is_replay(t):
             mode = "graph" if t._view.follows else "no_grad"
             return self._add(Shown(self.place(t._view.base), t._view.steps, mode))
@@ -201,9 +209,11 @@ class Exit:
             self.differentiable.append(index)
         return self._add(Result(index, leaf, broken))
 
-    def _audited(self, t: Tensor) -> Exception | None:
+    def _audited(self, t: Tensor) -> Broken | None:
         if id(t) not in self.audits:
-            self.audits[id(t)] = audit(t, self.recording)
+            error, leaves = audit(t, self.recording)
+            reached = tuple([self._position(x) for x in leaves])
+            self.audits[id(t)] = None if error is None else Broken(error, reached)
         return self.audits[id(t)]
 
     def _position(self, t: Tensor) -> int:
@@ -236,6 +246,11 @@ class Exit:
         return self._known[id(storage)]
 
 
+def _repeats(t: Tensor) -> bool:
+    """Whether elements of `t` share memory with each other."""
+    return any(s == 0 and n > 1 for s, n in zip(t.stride(), t.shape, strict=True))
+
+
 def _is_replay(t: Tensor) -> bool:
     """Whether taking the view `t` again gives it its place in the graph."""
     assert t._view is not None
@@ -244,30 +259,32 @@ def _is_replay(t: Tensor) -> bool:
     return isinstance(t._node, OpNode) and t._node.op_name == t._view.steps[-1][0]
 
 
-def audit(t: Tensor, recording: Recording) -> Exception | None:
-    """Why eager could not run backward from `t`, walking the graph that the function built; None if it could.
+def audit(t: Tensor, recording: Recording) -> tuple[Exception | None, list[Tensor]]:
+    """Why eager could not run backward from `t`, if it could not, and the stand-ins that it leads to.
 
-    Raises TraceError where the graph ends in a leaf that the function made itself.
+    Walks the graph that the function built. Raises TraceError where it ends in a leaf that the function made.
     """
     edge = gradient_edge(t)
     assert edge is not None
+    error: Exception | None = None
+    leaves: list[Tensor] = []
     seen, stack = {edge[0]}, [edge[0]]
     while stack:
         node = stack.pop()
-        if isinstance(node, AccumulateGrad) and recording.stand_in_of(node.variable) is None:
-            raise TraceError(
-                "a result of a traced function depends on a tensor that the function itself made to require grad: its "
-                "gradient would be lost",
-                hint="return the result detached, or make the leaf outside and pass it",
-            )
-        broken = _broken(node)
-        if broken is not None:
-            return broken
+        if isinstance(node, AccumulateGrad):
+            leaves.append(node.variable)
+            if recording.stand_in_of(node.variable) is None:
+                raise TraceError(
+                    "a result of a traced function depends on a tensor that the function itself made to require grad: "
+                    "its gradient would be lost",
+                    hint="return the result detached, or make the leaf outside and pass it",
+                )
+        error = error or _broken(node)
         for following in node.edges:
             if following is not None and following[0] not in seen:
                 seen.add(following[0])
                 stack.append(following[0])
-    return None
+    return error, leaves
 
 
 def _broken(node: Node) -> Exception | None:
