@@ -188,11 +188,15 @@ def _empty() -> None:
 
 
 def start(worker: int) -> None:
-    """Start the workers, given the address of `@worker`."""
+    """Start the workers, given the address of `@worker`: as many as the system lets us have."""
     run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(worker)
-    count = cores() - 1
-    for i in range(count):
+    started = 0
+    for i in range(cores() - 1):
         # Daemons: they wait in native code for ever, and end with the process.
         thread = threading.Thread(target=run, args=(ctypes.addressof(pool()),), daemon=True, name=f"jitgrad-{i}")
-        thread.start()
-    pool()[_FIELDS.index("workers")] = count
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads
+            break
+        started += 1
+    pool()[_FIELDS.index("workers")] = started
