@@ -179,6 +179,15 @@ def test_a_large_crosswise_copy_is_one_turn():
     assert isinstance(plan.kernels[0], LoopKernel), "a small one is read as it lies"
 
 
+def test_a_cycle_through_a_call_is_never_fused():
+    """The running sum needs the rows' sums, and the scalars that read it wait: they are no part of the row program."""
+    b, (x,) = build((8, 100))
+    total = b.sum(b.exp(x), axes=(1,))
+    running = b.exp(b.cumsum(total, axis=0))
+    plan = schedule(b.finish("f", [b.mul(running, b.exp(total)), b.sum(b.exp(x), axes=(1,))]))
+    assert [type(k) for k in plan.kernels] == [LoopKernel, CallKernel, LoopKernel]
+
+
 def test_independent_sums_that_read_the_same_share_a_loop():
     b, (x,) = build((1000,))
     plan = schedule(b.finish("f", [b.sum(x, axes=(0,)), b.max(x, axes=(0,)), b.sum(b.mul(x, x), axes=(0,))]))
