@@ -68,6 +68,7 @@ class Size(tuple[int, ...]):
     __slots__ = ()
 
     def numel(self) -> int:
+        """The number of elements."""
         n = 1
         for size in self:
             n *= size
@@ -155,32 +156,39 @@ class Tensor:
 
     @property
     def dtype(self) -> DType:
+        """The type of its elements."""
         payload = self._array
         return payload.type.dtype if isinstance(payload, Value) else dtype_of(payload.dtype)
 
     @property
     def shape(self) -> Size:
+        """Its size along each axis."""
         payload = self._array
         return Size(payload.type.shape if isinstance(payload, Value) else payload.shape)
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def device(self) -> str:
+        """"cpu": there is no other."""
         return "cpu"
 
     @property
     def is_cuda(self) -> bool:
+        """False: there is no other device than the CPU."""
         return False
 
     @property
     def is_sparse(self) -> bool:
+        """False: every tensor is dense."""
         return False
 
     @property
     def itemsize(self) -> int:
+        """Bytes of an element."""
         return self.dtype.itemsize
 
     def stride(self, dim: int | None = None) -> Any:
@@ -195,6 +203,7 @@ class Tensor:
         return strides if dim is None else strides[dim]
 
     def is_contiguous(self) -> bool:
+        """Whether the elements follow each other in row-major order."""
         payload = self._array
         if isinstance(payload, Value):
             return is_contiguous(payload.type.shape, self.stride())
@@ -208,6 +217,7 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
+        """Whether gradients with respect to it are computed; assignable for leaves (see `requires_grad_`)."""
         if state.recording is not None:
             self = state.recording.known(self)
         if self._view is not None:
@@ -238,10 +248,12 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
+        """Whether it was not computed from tensors that require grad: `backward` adds to the `.grad` of leaves."""
         return self.grad_fn is None
 
     @property
     def grad_fn(self) -> Node | None:
+        """The node of the graph that it is a result of; None for a leaf."""
         if state.recording is not None:
             return state.recording.grad_fn(self)
         if self._view is not None:
@@ -260,6 +272,7 @@ class Tensor:
 
     @property
     def output_nr(self) -> int:
+        """Which of the results of `grad_fn` it is."""
         return self._output_nr
 
     @property

@@ -64,10 +64,12 @@ class Node:
         return self.tensor_hooks.setdefault(number, Watch())
 
     def name(self) -> str:
+        """The name of its class, as torch has it: "MulBackward0"."""
         return type(self).__name__
 
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """For each input, the node that its gradient goes to (None: nowhere), and which of its results it was."""
         return tuple((None, 0) if e is None else e for e in self.edges)
 
     def pull(self, domain: Domain, cts: list[Any], wanted: Sequence[bool]) -> Sequence[Any]:
@@ -111,6 +113,7 @@ class RemovableHandle:
         hooks[self.id] = hook
 
     def remove(self) -> None:
+        """Take the hook away; no effect a second time."""
         self._hooks.pop(self.id, None)
 
     def __enter__(self) -> RemovableHandle:
