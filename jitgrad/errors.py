@@ -75,16 +75,19 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _ROOTS = tuple(
     {_PACKAGE + os.sep, *(os.path.realpath(os.path.join(_PACKAGE, d)) + os.sep for d in ("ir", "codegen"))}
 )
-_own: dict[CodeType, bool] = {}
-_positions: dict[CodeType, list[tuple[int | None, int | None, int | None, int | None]]] = {}
+# By the id of a code object that is kept alive here: to hash one costs as much as to run it.
+_own: dict[int, bool] = {}
+_positions: dict[int, list[tuple[int | None, int | None, int | None, int | None]]] = {}
+_codes: list[CodeType] = []
 
 
 def is_own_code(code: CodeType) -> bool:
     """Whether `code` is part of jitgrad itself."""
-    own = _own.get(code)
+    own = _own.get(id(code))
     if own is None:
+        _codes.append(code)
         # Normalised, for an entry of sys.path like `tools/..` is in the names of the files found by it.
-        own = _own[code] = os.path.abspath(code.co_filename).startswith(_ROOTS)
+        own = _own[id(code)] = os.path.abspath(code.co_filename).startswith(_ROOTS)
     return own
 
 
@@ -102,9 +105,9 @@ def user_location(depth: int = 1) -> Loc | None:
     if frame is None:
         return None
     code = frame.f_code
-    positions = _positions.get(code)
+    positions = _positions.get(id(code))
     if positions is None:
-        positions = _positions[code] = list(code.co_positions())
+        positions = _positions[id(code)] = list(code.co_positions())  # user_frame keeps `code` alive
     line, end_line, col, end_col = positions[frame.f_lasti // 2]
     if line is None:
         return Loc(code.co_filename, frame.f_lineno or 0)

@@ -78,14 +78,13 @@ class Watcher:
         self.codes: dict[types.CodeType, dict[str, Any]] = {}  # code that ran, with its globals
         self.hidden: tuple[str, Loc | None] | None = None
         self.changed = ""  # what the function changed of what it can read
-        self._profiler: Any = None  # the user's own
         self._collects = False
 
     def __enter__(self) -> Watcher:
         self._collects = gc.isenabled()
         gc.disable()
-        self._profiler = sys.getprofile()
-        sys.setprofile(self._event)
+        self._profiler = sys.getprofile()  # the user's own
+        sys.setprofile(self._watch(self._profiler))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,18 +98,29 @@ class Watcher:
             self.changed = TOO_MANY
         self.before = Beforehand(None, ())  # holds nothing any more: what the function made must be free to die
 
-    def _event(self, frame: types.FrameType, event: str, arg: Any) -> None:
-        code = frame.f_code
-        if event == "call":
-            if not is_own_code(code) and not _helps_us(frame):
-                self.codes[code] = frame.f_globals
-                self.before.enter(frame)
-        elif event == "c_call" and self.hidden is None and not is_own_code(code):
-            name = _hidden(arg)
-            if name and not _helps_us(frame):
-                self.hidden = (name, user_location(1))
-        if self._profiler is not None:
-            self._profiler(frame, event, arg)
+    def _watch(self, profiler: Any) -> Any:
+        """The function that is called at every call and return: most are our own, and those it lets go at once."""
+
+        def watch(frame: types.FrameType, event: str, arg: Any) -> None:
+            if event == "call":
+                if not is_own_code(frame.f_code):
+                    self._called(frame)
+            elif event == "c_call" and not is_own_code(frame.f_code):
+                self._called_builtin(frame, arg)
+            if profiler is not None:
+                profiler(frame, event, arg)
+
+        return watch
+
+    def _called(self, frame: types.FrameType) -> None:
+        if not _helps_us(frame):
+            self.codes[frame.f_code] = frame.f_globals
+            self.before.enter(frame)
+
+    def _called_builtin(self, frame: types.FrameType, function: Any) -> None:
+        name = _hidden(function) if self.hidden is None else ""
+        if name and not _helps_us(frame):
+            self.hidden = (name, user_location(2))
 
 
 def _helps_us(frame: types.FrameType) -> bool:
