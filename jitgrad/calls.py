@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from .signature import STATIC, is_number, tensor_key
 from .state import defaults, state
 from .tensors import Tensor, become, make
 
+_FUNCTIONS = (FunctionType, BuiltinFunctionType)
 Containers = list[tuple[Any, Any]]  # mutable containers among the arguments, and what the function got for them
 
 
@@ -180,7 +182,7 @@ def _obstacle(recording: Recording, modes: tuple[Any, Any], changed: bool) -> st
 def _leaves(returned: Any) -> tuple[list[Any], Structure]:
     leaves, structure = flatten(returned)
     for x in leaves:
-        if not isinstance(x, (Tensor, *STATIC)) and not is_number(x) and not callable(x):
+        if not isinstance(x, (Tensor, *STATIC, *_FUNCTIONS)) and not is_number(x):
             raise TraceError(
                 f"a traced function returned a {type(x).__name__}, which cannot be rebuilt at the next call",
                 hint="return tensors, numbers, and tuples, lists, dicts or dataclasses of them",

@@ -358,6 +358,22 @@ def test_detached_results_share_the_memory_of_the_argument():
         assert x.tolist()[1:] == [1, 1] and not out.requires_grad
 
 
+def test_what_cannot_be_returned_and_how_trace_is_called():
+    class Made:
+        def __call__(self):
+            return self
+
+    for made in (Made, lambda: {1, 2}, lambda: iter([1])):  # at the next call it would be the same object
+        with pytest.raises(TraceError, match="cannot be rebuilt"):
+            jitgrad.trace(lambda x, f=made: (x, f()))(rand(2))
+    assert jitgrad.trace(lambda x: (x.exp(), len, int))(rand(2))[1:] == (len, int)
+    for wrong in (0, -1, "a", 1.5):
+        with pytest.raises(ValueError, match="max_compiles must be an integer"):
+            jitgrad.trace(max_compiles=wrong)
+    with pytest.raises(TypeError, match="takes a function, got int"):
+        jitgrad.trace(3)
+
+
 def test_argument_returned_as_it_is():
     x = rand(3, requires_grad=True)
     same, other = jitgrad.trace(lambda x: (x, x * 2))(x)
