@@ -10,10 +10,8 @@ The prices are in bytes: the memory traffic that takes as long. One pass is a va
     takes meanwhile, and KEEP_BYTES for its allocation. It need not be written for the backward where it lies
     in memory anyway: where an op in IN_MEMORY makes it, or reads it in the forward.
   - To read a parameter or a result again costs one pass and REFERENCE_BYTES.
-  - To compute a value again costs `WORK[op]` passes, measured for the compiled kernels on streams of
-    float32, and two more, written and read, where an op in IN_MEMORY reads it in the backward. An op that
-    is not in that table is never computed again: it has a loop of its own (a reduction, a scan, a product,
-    a sort, an indexed copy), draws bits, or is a barrier.
+  - To compute a value again costs `WORK[op]` passes (see `costs`), and two more, written and read, where an
+    op in IN_MEMORY reads it in the backward. An op that is not in that table is never computed again.
   - What the results of the forward do not need costs nothing to compute in the backward, whatever it is:
     it is computed once on either side. Constants are written again, for nothing.
   - What can trap and depends on no cotangent is computed in the forward and only there, needed or not:
@@ -21,7 +19,7 @@ The prices are in bytes: the memory traffic that takes as long. One pass is a va
 
 What is computed again is computed by the same instructions, so it is the same to the last bit.
 
-Imports: `builder`, `core`, `gathers` (what can trap), `mincut`.
+Imports: `builder`, `core`, `costs`, `gathers` (what can trap), `mincut`.
 """
 
 from __future__ import annotations
@@ -32,6 +30,7 @@ from typing import Literal
 
 from .builder import FunctionBuilder
 from .core import Function, Instr, Value
+from .costs import WORK
 from .gathers import trap_key
 from .mincut import keep_or_recompute
 from .ops import TABLE
@@ -39,21 +38,6 @@ from .ops import TABLE
 KEEP_BYTES = 1024
 HELD = 0.5
 REFERENCE_BYTES = 64
-
-_WORK_ROWS = (
-    (0.0, "const broadcast reshape permute slice flip detach"),
-    (0.1, "abs neg bitwise_not bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge isnan isinf iota"),
-    (0.2, "add sub mul fma maximum minimum select cast sign floor ceil round trunc shift_left shift_right"),
-    (1.0, "div sqrt pad concat"),
-    (1.5, "sin cos"),
-    (2.0, "exp sigmoid floor_divide fmod remainder"),
-    (2.5, "tanh log"),
-    (3.5, "expm1 log1p erf tan asin acos atan sinh cosh"),
-    (5.0, "asinh acosh atanh atan2"),
-    (14.0, "pow"),
-    (40.0, "lgamma digamma polygamma"),
-)
-WORK: dict[str, float] = {op: passes for passes, ops in _WORK_ROWS for op in ops.split()}
 
 # Ops that read and write whole arrays: what passes between them and others is not fused away.
 IN_MEMORY = frozenset({"matmul", "sort", "cumsum", "scatter", "scatter_add"})

@@ -25,7 +25,7 @@ MAY_IMPORT = {
 
 # ir from the bottom up: a module imports modules of earlier rows only.
 LAYERS = (
-    {"errors", "special", "philox", "mincut"},
+    {"errors", "special", "philox", "mincut", "costs"},
     {"types"},
     {"core"},
     {"ops"},

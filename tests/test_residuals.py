@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.core import Function
+from jitgrad.ir.costs import WORK
 from jitgrad.ir.differentiate import vjp
 from jitgrad.ir.errors import BoundsError
 from jitgrad.ir.interpreter import interpret
@@ -15,7 +16,7 @@ from jitgrad.ir.ops import TABLE
 from jitgrad.ir.parser import parse_function
 from jitgrad.ir.passes import run_pipeline, strip
 from jitgrad.ir.printer import to_text
-from jitgrad.ir.residuals import WORK, split
+from jitgrad.ir.residuals import split
 from jitgrad.ir.types import TensorType, f32
 from jitgrad.ir.verify import verify
 

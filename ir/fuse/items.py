@@ -9,7 +9,7 @@ A shape is only how the steps of an iteration are named, so items have none: a m
 each operand's view says which element a step reads. A reduce item's `pattern` says which runs of its
 iteration are summed away.
 
-Imports: `core`, `ops` (which of them can fail), `types`, `views`.
+Imports: `core`, `costs`, `ops` (which of them can fail), `types`, `views`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..core import Loc
+from ..costs import WORK
 from ..ops import TABLE
 from ..types import DType
 from .views import View
@@ -75,14 +76,16 @@ class Item:
 
 
 CHEAP, DIVISION, TRANSCENDENTAL = 1.0, 5.0, 16.0
+_BANDS = ((0.2, CHEAP), (1.0, DIVISION))  # up to so many passes (see `costs`)
 _FREE = ("const", "iota", "copy")
-_SIMPLE = (
-    "neg", "abs", "sign", "floor", "ceil", "round", "trunc", "isnan", "isinf", "cast", "add", "sub", "mul",
-    "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "bitwise_not", "bitwise_and", "bitwise_or",
-    "bitwise_xor", "shift_left", "shift_right", "select", "fma", "index",
-)
-_SLOW = ("div", "sqrt", "gather")
-_COST = dict.fromkeys(_FREE, 0.0) | dict.fromkeys(_SIMPLE, CHEAP) | dict.fromkeys(_SLOW, DIVISION)
+
+
+def _banded(passes: float) -> float:
+    return next((cost for most, cost in _BANDS if passes <= most), TRANSCENDENTAL)
+
+
+_COST = {op: _banded(passes) for op, passes in WORK.items()}
+_COST |= dict.fromkeys(_FREE, 0.0) | {"index": CHEAP, "gather": DIVISION}
 
 
 def cost(op: str) -> float:
