@@ -1,5 +1,6 @@
 """Compiled functions equal interpreted ones: sizes around the vector widths, strides, row programs, traps."""
 
+import math
 import threading
 
 import numpy as np
@@ -18,7 +19,7 @@ from jitgrad.codegen.target import Target, host
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.core import Loc
 from jitgrad.ir.errors import BoundsError, DivisionByZero, DTypeError, JitgradError, ShapeError
-from jitgrad.ir.fuse import CallKernel, schedule
+from jitgrad.ir.fuse import CallKernel, LoopKernel, schedule
 from jitgrad.ir.interpreter import interpret
 from jitgrad.ir.passes import strip
 from jitgrad.ir.types import TensorType, bool_, f32, f64, i8, i32, i64, u8
@@ -226,6 +227,22 @@ def test_what_is_put_together_from_parts_is_read_when_it_is_whole():
     both = b.concat(total, b.neg(total), axis=0)
     back = b.slice(both, start=(0,), limit=(4,), step=(1,))
     check(b.finish("f", [b.mul(b.exp(back), b.exp(total))]), [rng().normal(size=(4, 5)).astype(np.float32)])
+
+
+@pytest.mark.parametrize("shape", [(64, 3), (16, 1000, 2), (12, 5), (7, 3), (4, 8, 4)])
+def test_short_rows_are_laid_side_by_side(shape):
+    b, (x, bias, scale) = build(TensorType(f64, shape), TensorType(f64, shape[-1:]), TensorType(f64, ()))
+    last = (len(shape) - 1,)
+    y = b.mul(b.add(x, b.broadcast(bias, shape=shape, dims=last)), b.broadcast(scale, shape=shape, dims=()))
+    axes = tuple(range(len(shape) - 1))
+    sums = [b.sum(y, axes=axes), b.max(y, axes=axes), b.sum(y, axes=(0, *last)), b.sum(y, axes=axes + last)]
+    f = b.finish("f", [y, *sums, b.add(x, b.iota(axis=last[0], dtype=f64, shape=shape))])
+    check(f, [rng().normal(size=p.type.shape) for p in f.params], 1e-12)
+    b, (x, bias) = build(TensorType(f64, shape), TensorType(f64, shape[-1:]))
+    f = b.finish("f", [b.add(x, b.broadcast(bias, shape=shape, dims=last)), b.sum(x, axes=axes)])
+    wide = any(isinstance(k, LoopKernel) and math.prod(k.inner) > shape[-1] for k in schedule(f).kernels)
+    assert wide == (math.prod(shape[:-1]) % 4 == 0)
+    check(f, [rng().normal(size=p.type.shape) for p in f.params], 1e-12)
 
 
 # Transposes.

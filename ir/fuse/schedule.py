@@ -18,6 +18,7 @@ from .kernel import Buffer, CallKernel, Kernel, Operand, Schedule
 from .parallel import split
 from .prepare import Program
 from .rows import block_rows
+from .widen import widen
 
 ALIGN = 64  # bytes: a cache line, and the widest vector
 
@@ -48,7 +49,7 @@ class _Layout:
         params = [self.buffer_of(root) for root in self.program.params]
         results = [self.buffer_of(root) for root in self.program.results]
         external = self.external()
-        kernels = [part for g in self.groups for part in split(self.kernel(g, external), cores)]
+        kernels = [part for g in self.groups for k in self.kernels(g, external) for part in split(k, cores)]
         constants = [(self.constants[i], self.program.constants[i]) for i in sorted(self.constants)]
         arena = lay_out(kernels)
         return Schedule(self.program.name, params, results, constants, kernels, arena)
@@ -76,12 +77,12 @@ class _Layout:
                         found.add(root)
         return found
 
-    def kernel(self, group: Group, external: set[Root]) -> Kernel:
+    def kernels(self, group: Group, external: set[Root]) -> list[Kernel]:
         if group.call is not None:
-            return self.call(group.call)
+            return [self.call(group.call)]
         kernel = build(group, self.grouping, self.buffer_of, external)
         block_rows(kernel)
-        return kernel
+        return widen(kernel)
 
     def call(self, item: Item) -> CallKernel:
         args = []
