@@ -21,6 +21,7 @@ import numpy as np
 from .autograd import views
 from .autograd.graph import share_gradient
 from .errors import TraceError
+from .functional.creation import from_numpy
 from .inplace import commit
 from .ir.core import Function
 from .ir.types import TensorType, f64
@@ -125,7 +126,7 @@ def _enter(recording: Recording, i: int, x: Any, name: str, static: bool) -> Any
     """What stands for argument leaf `i` in the recording."""
     ident = re.sub(r"\W+", "_", name).strip("_") or f"arg{i}"
     if isinstance(x, np.ndarray):
-        return recording.stand_in(make(x), Argument(i), ident).tensor
+        return recording.stand_in(from_numpy(x), Argument(i), ident).tensor
     if isinstance(x, Tensor):
         known = recording.known(x)
         return known if known is not x else recording.stand_in(x, Argument(i), ident).tensor

@@ -425,3 +425,12 @@ def test_dtypes_and_sizes_print():
     assert repr(jitgrad.zeros(2, 3).shape) == "jitgrad.Size([2, 3])"
     assert isinstance(jitgrad.float32, jitgrad.dtype)
     assert jitgrad.is_tensor(jitgrad.ones(1)) and not jitgrad.is_tensor(1)
+
+
+def test_masked_arrays_are_refused():
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    x = jitgrad.ones(2)
+    for use in (jitgrad.tensor, jitgrad.from_numpy, jitgrad.as_tensor, lambda a: x * a, jitgrad.trace(lambda a: a * 2)):
+        with pytest.raises(TypeError, match="fill it first"):
+            use(masked)
+    assert jitgrad.tensor(masked.filled(0)).tolist() == [1, 0]

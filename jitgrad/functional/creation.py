@@ -43,6 +43,8 @@ def _plain(data: Any) -> Any:
     if isinstance(data, Tensor):
         array = concrete(data, "tensor(data) with a tensor in data")
         return array.item() if data._weak else array
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError("a masked array has elements without a value: fill it first, with .filled(value)")
     if isinstance(data, (list, tuple)):
         return [_plain(d) for d in data]
     return data
@@ -120,6 +122,7 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A tensor over the memory of `ndarray`: a write to either is seen in both."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    _plain(ndarray)
     if dtype_of(ndarray.dtype).numpy != ndarray.dtype:
         raise blame(DTypeError(f"from_numpy: {ndarray.dtype} is not in this machine's byte order"))
     t = make(np.asarray(ndarray))
