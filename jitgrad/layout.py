@@ -68,10 +68,10 @@ def _runs(shape: Shape, strides: Strides) -> list[tuple[int, int]]:
 
 def is_contiguous(shape: Sequence[int], strides: Strides) -> bool:
     """Whether elements follow each other in row-major order without gaps."""
+    if 0 in shape:
+        return True
     want = 1
     for n, s in zip(reversed(shape), reversed(strides), strict=True):
-        if n == 0:
-            return True
         if n != 1 and s != want:
             return False
         want *= n

@@ -113,6 +113,13 @@ class Program:
                 masks.update((o, mask) for o in instr.outs if o.type.dtype.is_floating_point)
         return tuple(masks.get(self.recorded.results[r], 0) for r in self.differentiable)
 
+    @cached_property
+    def used(self) -> frozenset[int]:
+        """The parameters that the function reads at all."""
+        f = self.simplified
+        read = {a for instr in f.instrs for a in instr.args}.union(f.results)
+        return frozenset(i for i, p in enumerate(f.params) if p in read)
+
     # -- stages
 
     @cached_property
@@ -274,8 +281,9 @@ class ProgramNode(Node):
         return arrays
 
     def _pull_with_graph(self, cts: list[Any]) -> list[Any]:
-        for saved in self._inputs:
-            saved.check()
+        for i in self._program.gradient.used:
+            if i < len(self._inputs):
+                self._inputs[i].check()
         inputs = [saved.tensor() for saved in self._inputs]
         full = [
             make(np.zeros(t.shape, t.dtype.numpy)) if ct is None else contiguous(ct)

@@ -196,7 +196,7 @@ for _name, _change in {
     "add_to_transposed": lambda x, y, k: x.transpose(0, -1).add_(y),
     "uniform_": lambda x, y, k: x.uniform_(),
     "backward": lambda x, y, k: (x * y).sum().backward(),
-    "requires_grad_": lambda x, y, k: x.requires_grad_(),
+    "requires_grad_": lambda x, y, k: x.requires_grad_() if x._view is None else None,
     "clear_grad": lambda x, y, k: setattr(x, "grad", None),
     "set_data": lambda x, y, k: setattr(x, "data", y.data * 1.5),
 }.items():

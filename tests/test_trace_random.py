@@ -22,7 +22,6 @@ from jitgrad.ir.parser import parse
 from jitgrad.ir.printer import to_text
 from jitgrad.ir.verify import verify
 
-
 EXAMPLES = int(os.environ.get("JITGRAD_FUZZ", "0"))
 FUZZ = settings(
     max_examples=EXAMPLES or 150,
@@ -97,7 +96,9 @@ class Run:
         if isinstance(grads, str):
             return
         again = [g for g in grads if g is not None and g.requires_grad]
-        second = attempt(lambda: self._grads(again, leaves, [g * 0.5 for g in again])) if again else [None] * len(leaves)
+        second: Any = [None] * len(leaves)
+        if again:
+            second = attempt(lambda: self._grads(again, leaves, [g * 0.5 for g in again]))
         if not isinstance(second, str):  # nothing and zero are the same here: rewriting finds that there is nothing
             second = [jitgrad.zeros_like(x) if g is None else g for g, x in zip(second, leaves, strict=True)]
         self.note("second", second)
@@ -125,7 +126,7 @@ class Run:
 
 
 def observe(program: Program, seed: int, wrap: Callable[..., Any], mode: int) -> list[tuple[str, Any]]:
-    """The facts of three calls on inputs of their own, the first two on the same values. `mode` says what is done with the results."""
+    """The facts of three calls, the first two on the same values. `mode` says in which calls gradients are taken."""
     jitgrad.manual_seed(seed)
     run = Run(program, seed)
     function = wrap(program.function(run.captures))
