@@ -81,6 +81,28 @@ def test_composed_views_read_through_both(pair, data):
         np.testing.assert_array_equal(steps(composed), steps(view)[steps(inner)])
 
 
+@given(viewed(), st.data())
+def test_composed_runs_read_through_both(pair, data):
+    """Runs of a walk, with gaps or backwards, carry from one axis of the view to the next."""
+    view, array = pair
+    n = array.size
+    start = data.draw(st.integers(0, n - 1))
+    step = data.draw(st.integers(1, 3))
+    count = data.draw(st.integers(1, (n - 1 - start) // step + 1))
+    run = views.canonical(start, ((count, step),))
+    if data.draw(st.booleans()):
+        run = views.flip(run, (count,), [0])
+    composed = views.compose(view, run)
+    if composed is not None:
+        np.testing.assert_array_equal(steps(composed), steps(view)[steps(run)])
+
+
+def test_a_run_that_begins_inside_a_row_has_no_view():
+    turned = views.permute(views.identity(12), (3, 4), (1, 0))
+    assert views.compose(turned, views.View(1, ((6, 1),))) is None
+    assert views.compose(turned, views.View(3, ((6, 1),))) == views.View(1, ((2, 1), (3, 4)))
+
+
 def test_what_has_no_view_says_so():
     transposed = views.permute(views.identity(6), (2, 3), (1, 0))
     assert views.strides_over(transposed, (6,)) is None
