@@ -9,6 +9,7 @@ Imports: the peers through `peers`, only after `environment.prepare`.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=20, help="samples of each peer; 0 verifies only")
     parser.add_argument("--sample", type=float, default=0.02, help="seconds that a sample should last")
     parser.add_argument("--settle", type=float, default=0.02, help="seconds of rest before a sample")
+    parser.add_argument("--realtime", action="store_true", help="take samples at real-time priority")
     parser.add_argument("--out", help="write everything measured to this JSON file")
     parser.add_argument("--list", action="store_true", help="list workloads, cases and peers, and stop")
     options = parser.parse_args()
@@ -66,8 +68,10 @@ def run_case(workload, case, engines, options):
         if step is not None:
             running[name] = step, engine
     if options.rounds:
-        for name, times in measure.in_turns(running, options.rounds, options.sample, options.settle).items():
-            records[name].update(times)
+        with environment.realtime() if options.realtime else contextlib.nullcontext():
+            times = measure.in_turns(running, options.rounds, options.sample, options.settle)
+        for name in times:
+            records[name].update(times[name])
     for name, record in records.items():
         print(report.line(name, record), flush=True)
     return {"workload": workload.name, "title": workload.title, "case": case, "tolerance": workload.tolerance,
