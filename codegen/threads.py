@@ -25,7 +25,7 @@ import threading
 from functools import cache
 
 PARALLEL, POOL, WORKER = "parallel", "pool", "worker"
-SPINS = 3000  # pauses of some 10 to 40 ns
+SPINS = 3000  # pauses of some 10 to 40 ns: before a worker sleeps, before a caller that waits lets others run
 _FUTEX = {"x86_64": 202, "aarch64": 98}  # the numbers of the system calls
 _YIELD = {"x86_64": 24, "aarch64": 124}
 _PAUSE = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i32 1)"}
