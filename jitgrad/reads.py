@@ -49,8 +49,8 @@ _HIDDEN_BUILTINS = frozenset({"input", "open", "print", "next", "eval", "exec", 
 _HIDDEN_CLOCKS = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
 # Code with these names in it may read attributes whose names are not in it.
 _COMPUTED_NAMES = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars", "dir", "attrgetter", "__dict__"})
-# Where code lies that jitgrad itself calls; generated methods have no file.
-_LIBRARIES = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(np.__file__) + os.sep, "<string>")
+# Where code lies that jitgrad itself calls; generated methods have no file, nor have modules frozen into Python.
+_LIBRARIES = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(np.__file__) + os.sep, "<string>", "<frozen ")
 _WALKED_WHOLE = ("jitgrad.nn", "jitgrad.optim")
 _ATOMS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 _BUFFERS = (np.ndarray, bytearray, memoryview, array.array)

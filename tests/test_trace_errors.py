@@ -189,6 +189,19 @@ def test_a_training_step_keeps_a_program_for_each_state_of_grad():
     assert "2 programs" in step.explain() and "calls 3" in step.explain()
 
 
+def test_the_first_call_of_a_process_is_compiled():
+    """Whatever jitgrad itself calls while it records for the first time is not the function's doing."""
+    program = (
+        "import jitgrad\n"
+        "f = jitgrad.trace(jitgrad.value_and_grad(lambda x: (x * x).sum()))\n"
+        "def main(): f(jitgrad.ones(2))\n"
+        "main(); print(f.explain())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert "1 program compiled" in done.stdout and "not compiled" not in done.stdout
+
+
 @pytest.mark.parametrize("value", ["1", "0"])
 def test_the_environment_makes_everything_eager(value):
     program = (
