@@ -74,6 +74,16 @@ def test_random_functions_in_chunks(f, seed):
     assert_same(got, outcome(f, args))
 
 
+def test_long_sums_stay_wide_between_chunks(chunked):
+    """What chunks sum is joined in float64: large parts that cancel leave no rounding of their own."""
+    b = FunctionBuilder()
+    x = b.param(TensorType(f32, (96_000,)))
+    executable = compile_function(b.finish("f", [b.sum(x, axes=(0,))]))
+    assert any(k.chunks > 1 for k in executable.schedule.kernels)
+    half = rng().integers(0, 1 << 14, 48_000).astype(np.float32)  # blocks of them are exact, chunks are not
+    assert executable([np.concatenate([half, 1 - half[::-1]])])[0] == 48_000
+
+
 def test_what_is_split_and_what_is_not():
     def chunks(f, cores=2):
         return [k.chunks for k in schedule(f, cores=cores).kernels if isinstance(k, LoopKernel)]
