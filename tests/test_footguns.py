@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
 
 import numpy as np
@@ -15,6 +17,8 @@ import pytest
 
 import jitgrad
 from jitgrad.tracing import RecompileWarning
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def ones(*shape):
@@ -386,3 +390,22 @@ def test_garbage_collection_while_recording_is_not_the_functions_doing():
         gc.callbacks.remove(callback)
     assert gc.isenabled()
     assert len(f.programs) == 1
+
+
+FIRST_CALL = """
+import jitgrad
+
+f = jitgrad.trace(lambda x: jitgrad.exp(x) * 2)
+
+def call():
+    return f(jitgrad.ones(3))
+
+call()
+assert len(f.programs) == 1, f.explain()
+"""
+
+
+def test_the_first_call_of_a_process_is_compiled():
+    """What jitgrad does to know its own code, once a code object, is not taken for the function's doing."""
+    done = subprocess.run([sys.executable, "-c", FIRST_CALL], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
