@@ -86,11 +86,8 @@ def is_own_code(code: CodeType) -> bool:
     own = _own.get(id(code))
     if own is None:
         _codes.append(code)
-        watching = sys.getprofile()
-        sys.setprofile(None)  # a recording's watcher must not take the calls made here for the user's
         # Normalised, for an entry of sys.path like `tools/..` is in the names of the files found by it.
         own = _own[id(code)] = os.path.abspath(code.co_filename).startswith(_ROOTS)
-        sys.setprofile(watching)
     return own
 
 
