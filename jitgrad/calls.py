@@ -25,9 +25,9 @@ from .functional.creation import from_numpy
 from .inplace import commit
 from .ir.core import Function
 from .ir.types import TensorType, f64
-from .leaving import Broken, Call, Exit, Place
+from .leaving import Broken, Call, Exit, Passed, Place
 from .program import Program, Strides, layout_of, readable
-from .pytree import Structure, flatten, unflatten
+from .pytree import Structure, containers, flatten, unflatten
 from .reads import Beforehand, Watcher
 from .recording import Argument, Capture, Draw, GradOf, Key, Offset, Recording, Source, StandIn, array_of
 from .signature import STATIC, is_number, tensor_key
@@ -95,7 +95,8 @@ def record(
     recording = Recording()
     inside = [_enter(recording, i, x, names[i], i in static_floats) for i, x in enumerate(leaves)]
     new_args, new_kwargs = unflatten(structure, inside)
-    containers = _containers((args, kwargs), (new_args, new_kwargs))
+    containers_in = containers((new_args, new_kwargs))
+    pairs = list(zip(containers((args, kwargs)), containers_in, strict=True))
     modes = (state.grad_enabled, defaults.dtype)
     watcher = Watcher(Beforehand(function, roots))
     failed: Exception | None = None
@@ -109,15 +110,15 @@ def record(
             failed = error
         if recording.failure is not None:
             raise recording.failure
-        changed = _changed(containers, structure, inside, (new_args, new_kwargs))
+        changed = _changed(pairs, structure, inside, (new_args, new_kwargs))
         obstacle = _obstacle(recording, modes, bool(changed))
-        del new_args, new_kwargs, containers, inside
-        holder, returned = [returned], None
+        holder, returned = [_marked(returned, {id(c): i for i, c in enumerate(containers_in)})], None
+        del new_args, new_kwargs, containers_in, pairs, inside
         recorded = _finish(recording, name, holder, names, changed, obstacle, failed is not None)
     finally:
         state.recording = None
     if failed is not None:
-        run(recorded, program_of(recorded, leaves, compiled=False), leaves, first=True)
+        run(recorded, program_of(recorded, leaves, compiled=False), leaves, (args, kwargs), first=True)
         raise failed
     return recorded, watcher
 
@@ -136,27 +137,13 @@ def _enter(recording: Recording, i: int, x: Any, name: str, static: bool) -> Any
     return x
 
 
-def _containers(outer: Any, inner: Any) -> Containers:
-    """The mutable containers of a structure, outer ones first, with their counterparts in a copy of it."""
-    found: Containers = []
-    stack = [(outer, inner)]
-    while stack:
-        a, b = stack.pop()
-        if a is b:
-            continue
-        pairs: list[tuple[Any, Any]] = []
-        if isinstance(a, (list, tuple)):
-            pairs = list(zip(a, b, strict=True))
-        elif isinstance(a, dict):
-            pairs = [(a[k], b[k]) for k in a]
-        elif hasattr(a, "__dataclass_fields__"):
-            pairs = [(getattr(a, k), getattr(b, k)) for k in a.__dataclass_fields__]
-        else:
-            continue
-        if not isinstance(a, tuple):
-            found.append((a, b))
-        stack.extend(pairs)
-    return found
+def _marked(x: Any, known: dict[int, int]) -> Any:
+    """`x` with the containers among the arguments, numbered in `known`, replaced by `Passed`."""
+    if id(x) in known:
+        return Passed(known[id(x)])
+    if type(x) is list or type(x) is tuple:
+        return type(x)([_marked(y, known) for y in x])
+    return {k: _marked(y, known) for k, y in x.items()} if type(x) is dict else x
 
 
 def _changed(containers: Containers, structure: Structure, inside: list[Any], now: Any) -> Containers:
@@ -183,7 +170,7 @@ def _obstacle(recording: Recording, modes: tuple[Any, Any], changed: bool) -> st
 def _leaves(returned: Any) -> tuple[list[Any], Structure]:
     leaves, structure = flatten(returned)
     for x in leaves:
-        if not isinstance(x, (Tensor, *STATIC, *_FUNCTIONS)) and not is_number(x):
+        if not isinstance(x, (Tensor, Passed, *STATIC, *_FUNCTIONS)) and not is_number(x):
             raise TraceError(
                 f"a traced function returned a {type(x).__name__}, which cannot be rebuilt at the next call",
                 hint="return tensors, numbers, and tuples, lists, dicts or dataclasses of them",
@@ -307,7 +294,9 @@ def program_of(recorded: Recorded, leaves: Sequence[Any], compiled: bool = True)
     return Program(recorded.function, recorded.wrt, recorded.differentiable, strides, compiled, written)
 
 
-def run(recorded: Recorded, program: Program, leaves: Sequence[Any], first: bool = False) -> Any:
+def run(
+    recorded: Recorded, program: Program, leaves: Sequence[Any], arguments: Any, first: bool = False
+) -> Any:
     """Run the program on this call's inputs, commit its effects, build what the function returns. first: this is the
     call that was recorded, in which the function may have stored tensors of the recording."""
     inputs = [source_tensor(s, leaves) for s in recorded.sources]
@@ -326,7 +315,7 @@ def run(recorded: Recorded, program: Program, leaves: Sequence[Any], first: bool
         for t in flagged:
             t._requires_grad = False
         raise
-    call = Call(leaves, inputs, results, [])
+    call = Call(leaves, arguments, inputs, results, [])
     _commit(recorded, call)
     if first:
         _adopt(recorded, call)

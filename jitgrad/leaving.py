@@ -7,7 +7,7 @@ their graph. Two tensors over one memory are over one memory again. Each tensor 
 The graph that the recorded function built is audited too: a result whose graph eager could not run backward
 (its buffers freed by a backward inside, a saved value overwritten) gets a node that raises what eager raises.
 
-Invariants: places refer only to places before them. Imports: `recording`, `autograd`, `tensors`, `state`.
+Invariants: places refer only to places before them. Imports: `recording`, `autograd`, `pytree`, `tensors`, `state`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .autograd.graph import AccumulateGrad, Node, OpNode, Saved, gradient_edge, 
 from .dispatch import apply
 from .errors import InplaceError, TraceError
 from .ir.core import Value
+from .pytree import containers
 from .recording import Argument, RecordedStorage, Recording, Steps
 from .state import state
 from .tensors import Tensor, make, up_to_date
@@ -45,6 +46,17 @@ class Leaf:
 
     def build(self, call: Call) -> Any:
         return call.leaves[self.index]
+
+
+class Passed:
+    """A list, dict or object that was among the arguments. No dataclass, for it stands in what was returned, where
+    it is a leaf."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def build(self, call: Call) -> Any:
+        return containers(call.arguments)[self.index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +129,7 @@ class Shown:
         return base
 
 
-Place = Constant | Leaf | Number | Outside | Result | Shown
+Place = Constant | Leaf | Passed | Number | Outside | Result | Shown
 
 
 @dataclass(eq=False)
@@ -125,6 +137,7 @@ class Call:
     """One run of a program: what went in, what came out, and the places built so far."""
 
     leaves: Sequence[Any]
+    arguments: Any
     inputs: Sequence[Tensor]
     results: Sequence[Tensor]
     built: list[Any]
@@ -166,6 +179,8 @@ class Exit:
 
     def place(self, x: Any) -> int:
         """The number of the place of `x`, made where it has none yet."""
+        if isinstance(x, Passed):
+            return self._add(x)
         if not isinstance(x, Tensor):
             return self._add(Constant(x))
         t = self.recording.standing(x)

@@ -24,11 +24,29 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     return leaves, _flatten(tree, leaves)
 
 
-def _flatten(tree: Any, leaves: list[Any]) -> Structure:
-    kind = type(tree)
+def containers(tree: Any) -> list[Any]:
+    """The containers in `tree` that can be changed, in an order that depends on its structure alone."""
+    found, stack = [], [tree]
+    while stack:
+        x = stack.pop()
+        parts = _parts(type(x))
+        if parts is not _no_parts:
+            if not isinstance(x, tuple):
+                found.append(x)
+            stack.extend(parts(x)[1])
+    return found
+
+
+def _parts(kind: type) -> Callable[[Any], Parts]:
     parts = _PARTS.get(kind)
     if parts is None:
         parts = _PARTS[kind] = _parts_of(kind)
+    return parts
+
+
+def _flatten(tree: Any, leaves: list[Any]) -> Structure:
+    kind = type(tree)
+    parts = _parts(kind)
     if parts is _no_parts:
         leaves.append(tree)
         return LEAF

@@ -107,7 +107,7 @@ class TracedFunction:
             why = entry.stale(leaves)
             if not why:
                 entry.calls += 1
-                return run(entry.recorded, entry.program, leaves)
+                return run(entry.recorded, entry.program, leaves, (args, kwargs))
             stale = stale or why
         return self._record(args, kwargs, leaves, structure, signature, stale)
 
@@ -145,7 +145,7 @@ class TracedFunction:
                 self._stats.compiled += 1
                 if self._stats.compiled == self.max_compiles + 1:
                     self._warn_of_many(reason)
-        return run(recorded, program, leaves, first=True)
+        return run(recorded, program, leaves, (args, kwargs), first=True)
 
     # -- what happened
 

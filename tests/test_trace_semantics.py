@@ -542,6 +542,17 @@ def a_dict_argument_is_changed(wrap):
 
 
 @case
+def arguments_returned_are_the_arguments(wrap):
+    def f(p, log):
+        p["a"].mul_(2)
+        return p, [log, p["b"]]
+
+    f, p, log = wrap(f), {"a": rand(2), "b": [rand(2, seed=3)]}, [1]
+    out = [f(p, log), f(p, log)]
+    return [(r[0] is p, r[1][0] is log, r[1][1] is p["b"]) for r in out], p
+
+
+@case
 def python_runs_once_where_a_float_is_read(wrap):
     log = []
 
