@@ -122,7 +122,7 @@ def _leaf(x: Any, path: str, nested: bool) -> Tensor:
     """A leaf over the data of `x`; inside another transform a node over `x`, so that its gradient goes on."""
     from .functional.creation import as_tensor
 
-    if isinstance(x, (float, np.ndarray)):
+    if isinstance(x, (float, np.ndarray)) or (isinstance(x, Tensor) and x._weak):
         x = as_tensor(x)
     if not isinstance(x, Tensor):
         raise TypeError(f"value_and_grad: {path} must be a floating-point tensor, got {type(x).__name__}")

@@ -97,6 +97,24 @@ def test_arguments_that_are_made_anew_do_not_recompile():
     assert len(traced.programs) == 3
 
 
+@pytest.mark.parametrize("make", [
+    jitgrad.tensor, jitgrad.as_tensor, jitgrad.Variable, jitgrad.scalar_tensor, lambda a: jitgrad.full((), a),
+    lambda a: jitgrad.as_tensor(a, dtype=jitgrad.float64), lambda a: jitgrad.tensor(a, dtype=jitgrad.float64),
+    lambda a: jitgrad.full((2,), a, dtype=jitgrad.float64), lambda a: jitgrad.ones(2).new_tensor(a),
+    jitgrad.grad(lambda a: a * a), jitgrad.grad(lambda a: (a * jitgrad.ones(2)).sum()),
+])
+def test_tensors_made_of_a_float_have_the_dtype_that_eager_gives_them(make):
+    def f(a):
+        return make(a), jitgrad.is_tensor(a), jitgrad.is_tensor(make(a))
+
+    traced = jitgrad.trace(f)
+    for a in (0.1, 0.7):
+        (expected, *flags), (found, *found_flags) = f(a), traced(a)
+        close(found, expected)
+        assert flags == found_flags == [False, True]
+    assert len(traced.programs) == 1
+
+
 def test_static_arguments_recompile():
     traced = jitgrad.trace(lambda x, n, flag: sum([x] * n) if flag else x)
     x = rand(3)

@@ -102,7 +102,7 @@ def tensor(
     """
     want = dtype_of(dtype) if dtype is not None else None
     if isinstance(data, Tensor):
-        t = apply("detach", _strong(data)) if state.recording is not None else make(np.array(data._array))
+        t = apply("detach", _strong(data, want)) if state.recording is not None else make(np.array(data._array))
         return finished(cast(t, want or t.dtype), requires_grad, device)
     return finished(_constant(_array(data, want)), requires_grad, device)
 
@@ -112,7 +112,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     want = dtype_of(dtype) if dtype is not None else None
     check_device(device)
     if isinstance(data, Tensor):
-        return data if want is None else cast(data, want)
+        t = _strong(data, want)
+        return t if want is None else cast(t, want)
     if isinstance(data, np.ndarray) and (want is None or want.numpy == data.dtype):
         return from_numpy(data)
     return tensor(data, want)
@@ -154,9 +155,9 @@ def _number_dtype(value: Any) -> DType:
     return i64 if isinstance(value, (int, np.integer)) else defaults.dtype
 
 
-def _strong(t: Tensor) -> Tensor:
+def _strong(t: Tensor, dtype: DType | None) -> Tensor:
     """`t`; where it stands for a Python number in a recording, the tensor that the number would be made into."""
-    return apply("cast", t, dtype=defaults.dtype) if t._weak else t
+    return apply("cast", t, dtype=dtype or defaults.dtype) if t._weak else t
 
 
 def _of(dtype: Any) -> DType:
@@ -184,7 +185,7 @@ def full(
     """A tensor filled with `fill_value`, a number or a 0-d tensor, of its dtype unless one is given."""
     shape = packed("full", "size", (size,))
     if isinstance(fill_value, Tensor):
-        t = _strong(fill_value)
+        t = _strong(fill_value, None if dtype is None else dtype_of(dtype))
         t = expand_to(cast(t, t.dtype if dtype is None else dtype_of(dtype)), shape)
         return finished(make(t._array.copy()) if isinstance(t._array, np.ndarray) else t, requires_grad, device)
     found = _number_dtype(fill_value) if dtype is None else dtype_of(dtype)
@@ -397,7 +398,7 @@ class _AnyTensor(type):
             warnings.warn(
                 "volatile is no longer handed on to results: use `with jitgrad.no_grad():` instead", stacklevel=2
             )
-        t = detached(data) if isinstance(data, Tensor) else tensor(data)
+        t = detached(data) if isinstance(data, Tensor) and not data._weak else tensor(data)
         return finished(t, requires_grad and not volatile)
 
 

@@ -40,8 +40,8 @@ def can_cast(from_: Any, to: Any) -> bool:
 
 
 def is_tensor(obj: Any) -> bool:
-    """Whether obj is a Tensor."""
-    return isinstance(obj, Tensor)
+    """Whether obj is a Tensor. A Python number in a recording is none."""
+    return isinstance(obj, Tensor) and not obj._weak
 
 
 class finfo:
