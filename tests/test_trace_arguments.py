@@ -97,6 +97,13 @@ def test_arguments_that_are_made_anew_do_not_recompile():
     assert len(traced.programs) == 3
 
 
+def test_scattering_a_float():
+    index = jitgrad.tensor([2, 0])
+    f = jitgrad.trace(lambda x, a: x.scatter(0, index, a))
+    for a in (0.1, 0.7):
+        close(f(rand(3), a), rand(3).scatter(0, index, a))
+
+
 @pytest.mark.parametrize("make", [
     jitgrad.tensor, jitgrad.as_tensor, jitgrad.Variable, jitgrad.scalar_tensor, lambda a: jitgrad.full((), a),
     lambda a: jitgrad.as_tensor(a, dtype=jitgrad.float64), lambda a: jitgrad.tensor(a, dtype=jitgrad.float64),

@@ -409,7 +409,9 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 def _scattered(op: str, function: str, input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
     x, at, axis, perm = _along(function, input, dim, index)
     shape = shape_of(index) or (1,)
-    if isinstance(src, Tensor):
+    if isinstance(src, Tensor) and src._weak:  # a number that a recording leaves open
+        update = expand_to(cast(src, x.dtype), shape)
+    elif isinstance(src, Tensor):
         if src.dtype is not x.dtype:
             raise blame(DTypeError(
                 f"{function}(): Expected self.dtype to be equal to src.dtype: {x.dtype} and {src.dtype}"
