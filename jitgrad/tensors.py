@@ -148,6 +148,11 @@ class Tensor:
 
     # -- what it is
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """For `isinstance`: inside a recording a Python float is one still."""
+        return float if self._weak else type(self)
+
     @property
     def type_(self) -> TensorType:
         """Its dtype and shape, as the IR names them."""

@@ -166,6 +166,7 @@ for _name, _compute in {
     "double": lambda x, y, k: x.double(),
     "integers": lambda x, y, k: (x * 4 + 0.125).int(),
     "detach": lambda x, y, k: x.detach(),
+    "leaf": lambda x, y, k: x.detach().clone().requires_grad_(),
     "clone": lambda x, y, k: x.clone(),
     "contiguous": lambda x, y, k: x.contiguous(),
     "data": lambda x, y, k: x.data,
@@ -196,7 +197,6 @@ for _name, _change in {
     "add_to_transposed": lambda x, y, k: x.transpose(0, -1).add_(y),
     "uniform_": lambda x, y, k: x.uniform_(),
     "backward": lambda x, y, k: (x * y).sum().backward(),
-    "requires_grad_": lambda x, y, k: x.requires_grad_() if x._view is None else None,
     "clear_grad": lambda x, y, k: setattr(x, "grad", None),
     "set_data": lambda x, y, k: setattr(x, "data", y.data * 1.5),
 }.items():

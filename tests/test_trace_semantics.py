@@ -575,6 +575,12 @@ def numbers(wrap):
 
 
 @case
+def a_float_is_a_float(wrap):
+    f = wrap(lambda x, k: x * k if isinstance(k, float) else x + k)
+    return f(rand(2), 2.5), f(rand(2), 3.5), len(getattr(f, "programs", [1]))
+
+
+@case
 def a_number_divided_by_zero(wrap):
     f = wrap(lambda x, k: x * (1 / k))
     f(rand(2), 2.0)
