@@ -41,10 +41,6 @@ def floating(x: Value) -> bool:
     return x.type.dtype.is_floating_point
 
 
-def boolean(x: Value) -> bool:
-    return x.type.dtype.kind == "bool"
-
-
 def not_floating(x: Value) -> bool:
     return not floating(x)
 

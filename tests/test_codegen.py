@@ -1,6 +1,9 @@
 """Compiled functions equal interpreted ones: sizes around the vector widths, strides, row programs, traps."""
 
 import math
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -429,6 +432,17 @@ def test_outputs_end_where_they_should():
         executable.run_into([np.ones(n, np.float32)], [inside])
         np.testing.assert_array_equal(inside, 2.0)
         np.testing.assert_array_equal(np.delete(guarded, np.s_[32 : 32 + n]), 7.0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mprotect")
+def test_nothing_outside_the_arrays_is_touched(request):
+    script = [sys.executable, "tests/guarded.py"]
+    path = os.pathsep.join([str(request.config.rootpath), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        script, cwd=request.config.rootpath, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_threads_share_an_executable():

@@ -1,0 +1,95 @@
+"""A program that ends with a fault if compiled code touches memory outside its arrays.
+
+Arguments, results and arenas lie flush against pages that may not be touched, at their end or at their beginning.
+`test_codegen` runs it in a process of its own.
+"""
+
+import ctypes
+import mmap
+
+import numpy as np
+from generate import arguments, assert_same, functions, outcome
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernels import black_scholes, cross_entropy, layer_norm, softmax
+
+import jitgrad.codegen.compiler as compiler
+import jitgrad.ir.fuse.parallel as parallel
+from jitgrad.codegen import executable
+from jitgrad.ir.core import Function
+from jitgrad.ir.errors import JitgradError
+from jitgrad.ir.passes import run_pipeline, strip
+
+PAGE = mmap.PAGESIZE
+
+
+class Guarded:
+    """Memory for compiled code, in the place of the pool and of arenas. `at_end`: where the guard is tight."""
+
+    def __init__(self) -> None:
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.at_end = True
+
+    def memory(self, nbytes: int) -> np.ndarray:
+        """`nbytes` bytes, filled with what is neither a number nor a likely index."""
+        pages = max(-(-nbytes // PAGE), 1)
+        region = (ctypes.c_char * ((pages + 2) * PAGE)).from_buffer(mmap.mmap(-1, (pages + 2) * PAGE))
+        for page in (0, pages + 1):
+            place = ctypes.c_void_p(ctypes.addressof(region) + page * PAGE)
+            if self.libc.mprotect(place, ctypes.c_size_t(PAGE), 0):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        start = PAGE + (pages * PAGE - nbytes if self.at_end else 0)
+        memory = np.ndarray((nbytes,), np.uint8, region, start)
+        memory[...] = 0xFF
+        return memory
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype, nbytes: int) -> np.ndarray:
+        return self.memory(nbytes).view(dtype).reshape(shape) if nbytes else np.empty(shape, dtype)
+
+    def aligned(self, nbytes: int) -> tuple[np.ndarray, int]:
+        return self.memory(nbytes), 0
+
+    def copy(self, array: np.ndarray) -> np.ndarray:
+        held = self.empty(array.shape, array.dtype, array.nbytes)
+        held[...] = array
+        return held
+
+
+GUARDED = Guarded()
+executable.POOL = GUARDED
+executable.aligned = GUARDED.aligned
+
+
+def run(f: Function, args: list[np.ndarray], cores: int) -> list[np.ndarray] | type[Exception]:
+    compiler.cores = lambda: cores
+    parallel.WORTH_NS = -1.0
+    try:
+        return compiler.compile_function(f)([GUARDED.copy(a) for a in args])
+    except JitgradError as error:
+        return type(error)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(functions(instructions=20), st.integers(0, 1000), st.booleans(), st.booleans(), st.sampled_from((1, 3)))
+def random_functions(f: Function, seed: int, simplified: bool, at_end: bool, cores: int) -> None:
+    GUARDED.at_end = at_end
+    f = strip(run_pipeline(f) if simplified else f)
+    args = arguments(f, seed)
+    assert_same(run(f, args, cores), outcome(f, args))
+
+
+def odd_sizes() -> None:
+    for at_end in (True, False):
+        GUARDED.at_end = at_end
+        for columns in (1, 7, 33, 257):
+            for make in (softmax, layer_norm, cross_entropy):
+                f = make(13, columns)
+                for cores in (1, 3):
+                    run(f, arguments(f, columns, wild=False), cores)
+        f = black_scholes(1003)
+        run(f, arguments(f, 0, wild=False), 1)
+
+
+if __name__ == "__main__":
+    odd_sizes()
+    random_functions()
