@@ -44,7 +44,7 @@ class Effects:
     results, places among the `Place`s of the recording."""
 
     writes: list[tuple[int, int, bool]] = field(default_factory=list)  # position, number, whether the graph moves
-    memory: list[tuple[int, int]] = field(default_factory=list)  # position and place: `x.data = ...`
+    memory: dict[int, int] = field(default_factory=dict)  # place and position: `x.data = ...`
     flags: list[int] = field(default_factory=list)  # positions: `x.requires_grad_()`
     grads: list[tuple[int, int | None]] = field(default_factory=list)  # the place whose .grad becomes a place
     draws: list[Draw] = field(default_factory=list)
@@ -238,19 +238,21 @@ def _finish(
 
 def _plan(exit: Exit, leaves: list[Any]) -> tuple[list[int], Effects]:
     """The places of what was returned, and the effects, with their places."""
-    outputs = [exit.place(x) for x in leaves]
     recording, effects = exit.recording, Effects(draws=exit.recording.generators())
+    for i, m in enumerate(recording.stand_ins):
+        if m.tensor._storage is not m.storage:
+            effects.memory[exit.memory(m.tensor)] = i
+    outputs = [exit.place(x) for x in leaves]
     for i, m in enumerate(recording.stand_ins):
         inner = m.tensor
         if m.outside is None:
             continue
         if m.flagged:
             effects.flags.append(i)
-        if inner._storage is not m.storage:
-            effects.memory.append((i, exit.memory(inner)))
-        elif m.storage.version:
-            moves = inner._node is not None
-            number = exit.result(inner)
+        if m.storage.version:
+            rebound = inner._storage is not m.storage
+            moves = inner._node is not None and not rebound
+            number = exit.result(m.storage.value if rebound else inner)
             if moves:
                 exit.differentiable.append(number)
             effects.writes.append((i, number, moves))
@@ -356,9 +358,9 @@ def _commit(recorded: Recorded, call: Call) -> None:
             become(survivors[number], built)
             built = survivors[number]
         call.built.append(built)
-    for position, number in effects.memory:
-        target, memory = call.inputs[position], call.built[number]
-        target._array, target._storage = memory._array, memory._storage
+        if number in effects.memory:
+            target = call.inputs[effects.memory[number]]
+            target._array, target._storage = built._array, built._storage
     for owner, value in effects.grads:
         call.built[owner]._grad = None if value is None else call.built[value]
 

@@ -142,7 +142,7 @@ class StandIn:
     outside: Tensor | None
     tensor: Tensor
     initial: Value
-    storage: Storage
+    storage: RecordedStorage
     initial_grad: Tensor | None = None
     reads_grad: bool = False
     flagged: bool = False  # the function made it require grad

@@ -104,7 +104,8 @@ def _push(name: str, compute: Callable[..., Any]) -> None:
 
 def _in_place(name: str, change: Callable[..., Any]) -> None:
     def run(stack: list[Tensor], number: float, i: int, j: int, k: int) -> None:
-        change(stack[i % len(stack)], stack[j % len(stack)], k)
+        if stack[i % len(stack)].numel():
+            change(stack[i % len(stack)], stack[j % len(stack)], k)
 
     OPERATIONS[name] = run
 

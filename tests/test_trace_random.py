@@ -140,16 +140,23 @@ def observe(program: Program, seed: int, wrap: Callable[..., Any], mode: int) ->
 
 
 def assert_same(plain: list[tuple[str, Any]], traced: list[tuple[str, Any]], tolerance: float = 2e-4) -> None:
-    assert [what for what, _ in plain] == [what for what, _ in traced]
-    for (what, a), (_, b) in zip(plain, traced, strict=True):
-        if isinstance(a, tuple) and isinstance(b, tuple) and isinstance(a[1], np.ndarray):
-            assert a[0] == b[0], what
-            x, y = a[1], b[1]
-            scale = float(np.max(np.abs(x), where=np.isfinite(x), initial=1.0)) if x.dtype.kind == "f" else 0.0
-            tol = scale * tolerance
-            np.testing.assert_allclose(y.astype(float), x.astype(float), rtol=0, atol=tol, err_msg=what)
-        else:
-            assert a == b, what
+    for (what, a), (also, b) in zip(plain, traced, strict=False):
+        if (what, a) == ("gradient", "RuntimeError") and b != a:
+            return  # what a backward frees in eager a compiled one may have had no need to save
+        assert what == also
+        _assert_same_fact(what, a, b, tolerance)
+    assert len(plain) == len(traced)
+
+
+def _assert_same_fact(what: str, a: Any, b: Any, tolerance: float) -> None:
+    if isinstance(a, tuple) and isinstance(b, tuple) and isinstance(a[1], np.ndarray):
+        assert a[0] == b[0], what
+        x, y = a[1], b[1]
+        scale = float(np.max(np.abs(x), where=np.isfinite(x), initial=1.0)) if x.dtype.kind == "f" else 0.0
+        atol = scale * tolerance
+        np.testing.assert_allclose(y.astype(float), x.astype(float), rtol=0, atol=atol, err_msg=what)
+    else:
+        assert a == b, what
 
 
 def check_text(function: Any) -> None:

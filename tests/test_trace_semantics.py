@@ -180,9 +180,15 @@ def data_is_assigned(wrap):
         p.data = p.data * 2
         return p * 1
 
-    f, x = wrap(f), rand(3)
-    alias = x.detach()
-    return f(x), f(x), x, alias
+    def g(p):
+        p.add_(1)
+        p.data = p.data * 2
+        return p.view(-1)
+
+    f, g, x, y = wrap(f), wrap(g), rand(3), rand(3, seed=1)
+    alias, other = x.detach(), y.detach()
+    g(y).mul_(3)
+    return f(x), f(x), x, alias, y, other
 
 
 @case
