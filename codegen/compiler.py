@@ -30,7 +30,7 @@ from .target import Target, host
 from .threads import PARALLEL, POOL, WORKER, cores, pool, runtime_text, start
 
 LEVEL = 1
-_lock = threading.Lock()
+_lock = threading.RLock()  # reentrant: the garbage collector may run a finalizer that compiles, or forks
 _numbers = itertools.count()
 
 
