@@ -82,13 +82,14 @@ class RecordedStorage(Storage):
     it lies; `members` are the tensors over it with the view ops that show their part, to bring them up to date
     on a write."""
 
-    __slots__ = ("members", "strides", "value")
+    __slots__ = ("copies", "members", "strides", "value")
 
     def __init__(self, owner: Recording, value: Value, strides: Strides | None = None) -> None:
         super().__init__(owner)
         self.value = value
         self.strides = contiguous_strides(value.type.shape) if strides is None else strides
         self.members: list[tuple[weakref.ref[Tensor], Steps]] = []
+        self.copies: list[weakref.ref[Tensor]] = []  # tensors that eager would have over this memory, or it over theirs
 
     def steps_of(self, t: Tensor) -> Steps:
         """The view ops from the whole memory to the part that `t` shows."""
@@ -327,6 +328,13 @@ class Recording:
         t._view = View(base, (*steps, (op, attrs)))
         return t
 
+    def copied(self, t: Tensor, copy: Tensor) -> None:
+        """`copy` is made of elements of `t`, where eager has a view."""
+        ours, theirs = self.standing(t)._storage, copy._storage
+        assert isinstance(ours, RecordedStorage) and isinstance(theirs, RecordedStorage)
+        ours.copies.append(weakref.ref(copy))
+        theirs.copies.append(weakref.ref(copy))
+
     def strides(self, t: Tensor) -> Strides:
         """The strides, in elements, that `t` has in eager."""
         inner = self.standing(t)
@@ -365,6 +373,12 @@ class Recording:
         inner, moved = self.standing(t), self.value(result)
         storage = inner._storage
         assert isinstance(storage, RecordedStorage)
+        if any(ref() is not None for ref in storage.copies):
+            raise self._error(
+                "an in-place write inside a traced function, to a tensor that was indexed with a tensor of one integer "
+                "(or to what that gave): eager has one memory there, a compiled program two",
+                "index with a Python int, or assign with x[i] = ...",
+            )
         storage.version += 1
         storage.value = self._whole(storage, storage.steps_of(inner), moved)
         shown: dict[int, Value] = {}

@@ -149,6 +149,18 @@ def a_view_taken_after_a_write(wrap):
 
 
 @case
+def a_row_that_an_integer_tensor_chose(wrap):
+    def f(x, i):
+        row = x[i] * 1
+        x[i] = row + 1
+        x.add_(1)
+        return x[i] * 2
+
+    f, x = wrap(f), rand(3, 2)
+    return f(x, jitgrad.tensor(1)), x, f(x, jitgrad.tensor(2)), x
+
+
+@case
 def a_view_that_was_written_through(wrap):
     def f(x):
         v = x[1:]
@@ -798,6 +810,15 @@ def a_swallowed_refusal(wrap):
         return x if positive else -x
 
     return wrap(f)(rand(3) + 10)
+
+
+@refused("indexed with a tensor of one integer")
+def a_write_through_a_view_that_an_integer_tensor_chose(wrap):
+    def f(x, i):
+        x[i].add_(1)
+        return x * 2
+
+    return wrap(f)(rand(3, 2), jitgrad.tensor(1))
 
 
 @refused("stored a number")

@@ -266,7 +266,10 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     if not parsed.advanced:
         return parsed.view
     plan = _planned(parsed)
-    return apply("gather", _merged(parsed.view, plan), plan.flat, axis=plan.axis, batch=0)
+    out = apply("gather", _merged(parsed.view, plan), plan.flat, axis=plan.axis, batch=0)
+    if state.recording is not None and is_basic(index):
+        state.recording.copied(input, out)
+    return out
 
 
 def is_basic(index: Any) -> bool:
