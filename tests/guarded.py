@@ -11,7 +11,7 @@ import numpy as np
 from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels import black_scholes, cross_entropy, layer_norm, softmax
+from kernels import black_scholes, cross_entropy, kept_rows, layer_norm, softmax
 
 import jitgrad.codegen.compiler as compiler
 import jitgrad.ir.fuse.parallel as parallel
@@ -82,9 +82,9 @@ def odd_sizes() -> None:
     for at_end in (True, False):
         GUARDED.at_end = at_end
         for columns in (1, 7, 33, 257):
-            for make in (softmax, layer_norm, cross_entropy):
-                f = make(13, columns)
-                for cores in (1, 3):
+            for make in (softmax, layer_norm, cross_entropy, kept_rows):
+                for rows, cores in ((13, 1), (13, 3), (48, 1), (48, 3)):
+                    f = make(rows, columns)
                     run(f, arguments(f, columns, wild=False), cores)
         f = black_scholes(1003)
         run(f, arguments(f, 0, wild=False), 1)

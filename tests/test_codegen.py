@@ -11,7 +11,7 @@ import pytest
 from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels import black_scholes, cross_entropy, layer_norm, softmax
+from kernels import black_scholes, cross_entropy, kept_rows, layer_norm, softmax
 
 import jitgrad.codegen.compiler as compiler
 import jitgrad.ir.fuse.transpose as transpose
@@ -186,6 +186,14 @@ def test_row_scalars_of_blocks(rows):
     check(f, [rng().normal(size=p.type.shape) for p in f.params], rtol=1e-10)
 
 
+@pytest.mark.parametrize("rows", [16, 48, 13])
+def test_rows_are_kept_from_phase_to_phase(rows):
+    (kernel,) = schedule(kept_rows(rows, 21)).kernels
+    (scratch,) = [b for b in kernel.writes() if b.name == "scratch"]
+    assert scratch.size == 21 * max(kernel.block, 1)
+    check(kept_rows(rows, 21), [rng().normal(size=(rows, 21)).astype(np.float32)])
+
+
 def test_black_scholes_has_one_loop_over_vectors():
     f = black_scholes(1000)
     executable = compile_function(f)
@@ -307,6 +315,18 @@ def test_kernels_that_are_alike_are_compiled_once():
 # Errors at run time.
 
 HERE = Loc("model.py", 7)
+
+
+def test_kernels_that_are_alike_blame_their_own_lines():
+    b, (x, y, z) = build(*[TensorType(i64, (40,))] * 3)
+    b.loc = HERE
+    quotients = b.cumsum(b.floor_divide(x, y), axis=0)
+    b.loc = Loc("model.py", 9)
+    executable = compile_function(b.finish("f", [b.floor_divide(quotients, z)]))
+    ones, zeros = np.ones(40, np.int64), np.zeros(40, np.int64)
+    for args, line in (([ones, zeros, ones], 7), ([ones, ones, zeros], 9)):
+        with pytest.raises(DivisionByZero, match=f"model.py:{line}"):
+            executable(args)
 
 
 def gathered(n=8):
