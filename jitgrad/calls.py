@@ -29,8 +29,9 @@ from .leaving import Broken, Call, Exit, Passed, Place
 from .program import Program, Strides, layout_of, readable
 from .pytree import Structure, containers, flatten, unflatten
 from .reads import Beforehand, Watcher
-from .recording import Argument, Capture, Draw, GradOf, Key, Offset, Recording, Source, StandIn, array_of
+from .recording import Recording, array_of
 from .signature import STATIC, is_number, tensor_key
+from .sources import Argument, Capture, Draw, GradOf, Key, Offset, Source, StandIn
 from .state import defaults, state
 from .tensors import Tensor, become, make
 

@@ -7,7 +7,8 @@ their graph. Two tensors over one memory are over one memory again. Each tensor 
 The graph that the recorded function built is audited too: a result whose graph eager could not run backward
 (its buffers freed by a backward inside, a saved value overwritten) gets a node that raises what eager raises.
 
-Invariants: places refer only to places before them. Imports: `recording`, `autograd`, `pytree`, `tensors`, `state`.
+Invariants: places refer only to places before them.
+Imports: `recording`, `sources`, `autograd`, `pytree`, `tensors`, `state`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from .dispatch import apply
 from .errors import InplaceError, TraceError
 from .ir.core import Value
 from .pytree import containers
-from .recording import Argument, RecordedStorage, Recording, Steps
+from .recording import Recording
+from .sources import Argument, RecordedStorage, Steps
 from .state import state
 from .tensors import Tensor, make, up_to_date
 

@@ -24,8 +24,9 @@ from .calls import Recorded, program_of, record, run, source_tensor
 from .program import Program
 from .pytree import Structure, flatten, paths
 from .reads import TOO_MANY, Snapshot, Watcher
-from .recording import Capture, hooked
+from .recording import hooked
 from .signature import Signature, difference, tensor_key
+from .sources import Capture
 from .state import state
 from .tensors import Tensor
 

@@ -11,7 +11,8 @@ import jitgrad
 from jitgrad import Tensor
 from jitgrad.ir.interpreter import interpret
 from jitgrad.ir.verify import verify
-from jitgrad.recording import Argument, Key, Offset, Recording, StandIn
+from jitgrad.recording import Recording
+from jitgrad.sources import Argument, Key, Offset, StandIn
 from jitgrad.state import state
 
 
