@@ -21,7 +21,7 @@ examples: $(VENV)/test.stamp  ## run every example
 test: $(VENV)/test.stamp  ## run the whole test suite
 	$(BIN)/python -m pytest
 
-quick: $(VENV)/test.stamp  ## run the tests that take milliseconds: the inner loop
+quick: $(VENV)/test.stamp  ## run the fast tests, stop at the first failure: the inner loop
 	$(BIN)/python -m pytest -m "not slow" --exitfirst
 
 lint: $(VENV)/test.stamp  ## check style with ruff

@@ -17,6 +17,7 @@ def each(cases):
     return pytest.mark.parametrize(("workload", "case"), cases, ids=[f"{w.name}-{case}" for w, case in cases])
 
 
+@pytest.mark.slow
 @each([(w, case) for w, case in CASES if w.kind != "forward"])
 def test_reference_gradients_are_the_slopes_of_its_value(workload, case):
     d = workload.make(case)

@@ -454,6 +454,7 @@ def test_outputs_end_where_they_should():
         np.testing.assert_array_equal(np.delete(guarded, np.s_[32 : 32 + n]), 7.0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="mprotect")
 def test_nothing_outside_the_arrays_is_touched(request):
     script = [sys.executable, "tests/guarded.py"]

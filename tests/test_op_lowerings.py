@@ -17,6 +17,8 @@ from jitgrad.ir.interpreter import interpret
 from jitgrad.ir.ops import TABLE
 from jitgrad.ir.types import type_of_array
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 4  # ULP
 
 # Of float32 numpy's own functions are up to 4 ULP off: what is right is the float64 reference, rounded once.

@@ -20,6 +20,8 @@ import jitgrad
 from jitgrad import Tensor
 from jitgrad.errors import BoundsError, DivisionByZero, TraceError
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("JITGRAD_FUZZ", "0"))
 FUZZ = settings(
     max_examples=EXAMPLES or 150,

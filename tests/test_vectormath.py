@@ -206,6 +206,7 @@ def test_large_angles_are_reduced_exactly(name):
     assert np.isnan(got[-2:]).all()
 
 
+@pytest.mark.slow
 def test_the_coefficients_are_those_that_the_tool_derives():
     path = Path(__file__).resolve().parents[1] / "tools" / "derive_coefficients.py"
     tool = runpy.run_path(str(path))
