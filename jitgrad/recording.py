@@ -226,6 +226,8 @@ class Recording:
         """The result of a view op: over the memory of `source`, unless it has to copy there."""
         storage = source._storage
         assert isinstance(storage, RecordedStorage)
+        if not storage.shows(source):  # a saved value, made again for a derivative rule, which writes nowhere
+            return self._wrap(value)
         steps = (*storage.steps_of(source), (op, attrs))
         if op == "reshape" and storage.layout(steps)[1] is None:
             return self._wrap(value)

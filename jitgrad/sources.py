@@ -74,6 +74,10 @@ class RecordedStorage(Storage):
         self.members: list[tuple[weakref.ref[Tensor], Steps]] = []
         self.copies: list[weakref.ref[Tensor]] = []  # tensors that eager would have over this memory, or it over theirs
 
+    def shows(self, t: Tensor) -> bool:
+        """Whether `t` is one of the members."""
+        return any(ref() is t for ref, _ in self.members)
+
     def steps_of(self, t: Tensor) -> Steps:
         """The view ops from the whole memory to the part that `t` shows."""
         return next(steps for ref, steps in self.members if ref() is t)

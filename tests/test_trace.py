@@ -221,3 +221,12 @@ def test_value_and_grad_refuses_bad_input():
             jitgrad.value_and_grad(lambda x, r=returned: r, has_aux=True)(rand(3))
     with pytest.raises(RuntimeError, match=r"scalar outputs.*got a tuple of 2"):
         jitgrad.grad(lambda x: (x.sum(), 1))(rand(3))
+
+
+def test_double_backward_through_matmul_inside():
+    def hvp(w, v, x):
+        (g,) = jitgrad.autograd.grad((((x @ (w * 1)).tanh() @ w.T) ** 2).mean(), [w], create_graph=True)
+        return jitgrad.autograd.grad((g * v).sum(), [w])[0]
+
+    w, v, x = rand(3, 4, requires_grad=True), rand(3, 4, seed=1), rand(8, 3, seed=2)
+    close(jitgrad.trace(hvp)(w, v, x), hvp(w, v, x))
