@@ -17,7 +17,21 @@ if TYPE_CHECKING:
     from .recording import Recording
 
 
-_EAGER = os.environ.get("JITGRAD_EAGER", "0") not in ("", "0")  # as the process started, in every thread
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def switch(name: str) -> bool:
+    """Whether the environment variable `name` switches something on; unset or empty, it does not.
+
+    Raises ValueError for a value that is none of 1, true, yes, on, 0, false, no, off (in either case).
+    """
+    value = os.environ.get(name, "").strip()
+    if value and value.lower() not in _SWITCH:
+        raise ValueError(f"the environment variable {name} is one of {', '.join(_SWITCH)}, or empty; got {value!r}")
+    return _SWITCH[value.lower()] if value else False
+
+
+_EAGER = switch("JITGRAD_EAGER")  # as the process started, in every thread
 
 
 class _State(threading.local):

@@ -202,8 +202,8 @@ def test_the_first_call_of_a_process_is_compiled():
     assert "1 program compiled" in done.stdout and "not compiled" not in done.stdout
 
 
-@pytest.mark.parametrize("value", ["1", "0"])
-def test_the_environment_makes_everything_eager(value):
+@pytest.mark.parametrize(("value", "eager"), [("1", True), ("On", True), ("0", False), ("", False)])
+def test_the_environment_makes_everything_eager(value, eager):
     program = (
         "import threading, jitgrad\n"
         "@jitgrad.trace\n"
@@ -213,7 +213,22 @@ def test_the_environment_makes_everything_eager(value):
     )
     environment = {**os.environ, "JITGRAD_EAGER": value, "PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == (["True 0"] * 2 if value == "1" else ["False 1"] * 2)
+    assert done.stdout.splitlines() == (["True 0"] * 2 if eager else ["False 1"] * 2)
+
+
+@pytest.mark.parametrize("value", ["1", "0", "true", "False", "yes", "NO", "on", " off ", "", None])
+def test_values_of_a_switch_in_the_environment(monkeypatch, value):
+    monkeypatch.delenv("JITGRAD_EAGER", raising=False)
+    if value is not None:
+        monkeypatch.setenv("JITGRAD_EAGER", value)
+    assert jitgrad.state.switch("JITGRAD_EAGER") is (value in ("1", "true", "yes", "on"))
+
+
+@pytest.mark.parametrize("value", ["2", "maybe", "-"])
+def test_an_unknown_value_of_a_switch_is_refused(monkeypatch, value):
+    monkeypatch.setenv("JITGRAD_EAGER", value)
+    with pytest.raises(ValueError, match=f"JITGRAD_EAGER is one of 1, true, yes, on, 0, false.* got '{value}'"):
+        jitgrad.state.switch("JITGRAD_EAGER")
 
 
 def test_eager_context_runs_python(monkeypatch):
