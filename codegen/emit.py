@@ -47,10 +47,9 @@ def _abs(m: Lanes, x: Vec) -> Vec:
 
 
 def _sign(m: Lanes, x: Vec) -> Vec:
-    zero_or_nan = m.select(m.compare("eq", x, 0), 0, x)
     if x.dtype.kind == "uint":
         return m.select(m.compare("eq", x, 0), x, 1)
-    below = m.select(m.compare("lt", x, 0), -1, zero_or_nan)
+    below = m.select(m.compare("lt", x, 0), m.const(-1, x.dtype), 0)
     return m.select(m.compare("gt", x, 0), 1, below)
 
 

@@ -21,13 +21,19 @@ B, C = RNG.random((2, 3, 4)) > 0.5
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, -2.5, 1e-40], np.float32)
 f32 = np.float32
 
+
+def _sign(x):
+    """As torch: 0 for nan."""
+    return np.nan_to_num(np.sign(x))
+
+
 UNARY = {  # name: (numpy's function, where it is smooth)
     "exp": (np.exp, X), "expm1": (np.expm1, X), "exp2": (np.exp2, X), "log": (np.log, P), "log1p": (np.log1p, P),
     "log2": (np.log2, P), "log10": (np.log10, P), "sqrt": (np.sqrt, P), "sin": (np.sin, X), "cos": (np.cos, X),
     "tan": (np.tan, U), "asin": (np.arcsin, U), "acos": (np.arccos, U), "atan": (np.arctan, X),
     "sinh": (np.sinh, X), "cosh": (np.cosh, X), "tanh": (np.tanh, X), "asinh": (np.arcsinh, X),
     "acosh": (np.arccosh, P + 1), "atanh": (np.arctanh, U), "floor": (np.floor, X), "ceil": (np.ceil, X),
-    "trunc": (np.trunc, X), "round": (np.rint, X), "neg": (np.negative, X), "abs": (np.abs, X), "sign": (np.sign, X),
+    "trunc": (np.trunc, X), "round": (np.rint, X), "neg": (np.negative, X), "abs": (np.abs, X), "sign": (_sign, X),
     "square": (np.square, X), "reciprocal": (np.reciprocal, P),
     "sigmoid": (lambda x: np.divide(1, 1 + np.exp(-x), dtype=x.dtype), X),
     "rsqrt": (lambda x: np.divide(1, np.sqrt(x), dtype=x.dtype), P), "frac": (lambda x: x - np.trunc(x), X),

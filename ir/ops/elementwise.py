@@ -86,6 +86,10 @@ def _shift(name: str, ref: Any, doc: str) -> OpDef:
     )
 
 
+def _sign(x: np.ndarray) -> Any:
+    return np.subtract(x > 0, x < 0, dtype=x.dtype)  # as torch, which gives 0 for nan
+
+
 def _dividing(ufunc: Any) -> Any:
     """`ufunc`, refusing an integer divisor of zero."""
 
@@ -185,7 +189,7 @@ def _rsqrt_1m(b: Any, x: Any) -> Any:
 UNARY = (
     _unary("neg", np.negative, lambda: -1, "real", "-x", NUMBER),
     _unary("abs", np.abs, lambda b, x: b.sign(x), "nonzero", "|x|; its derivative at 0 is 0", NUMBER),
-    _unary("sign", np.sign, lambda: 0, "nonzero", "-1, 0 or 1; nan stays nan", NUMBER),
+    _unary("sign", _sign, lambda: 0, "nonzero", "-1, 0 or 1; 0 of nan", NUMBER),
     _unary("sqrt", np.sqrt, lambda b, out: b.div(0.5, out), "positive", "square root"),
     _unary("exp", np.exp, lambda out: out, "real", "e^x"),
     _unary("expm1", np.expm1, lambda b, out: b.add(out, 1.0), "real", "e^x - 1"),

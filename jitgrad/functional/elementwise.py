@@ -173,7 +173,7 @@ absolute = abs
 
 
 def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1 as input is negative, zero or positive; nan stays nan."""
+    """-1, 0 or 1 as input is negative, zero or positive; 0 where it is nan."""
     return clone(input) if want_tensor("sign", input).dtype is bool_ else apply("sign", input)
 
 
