@@ -106,6 +106,19 @@ def test_binary(name):
     check_gradient(function, left[:2], V)
 
 
+def test_a_zero_remainder_has_the_sign_of_the_dividend_and_among_numbers_that_of_the_divisor():
+    x, y = np.array([-4, 4, -0.0, 0, -4, 3], f32), np.array([2, -2, 2, -2, -2, -2], f32)
+    for a, b in ((x, y), (x.astype(np.float64), y.astype(np.float64)), (x[0], y[0]), (x[1], y[1])):
+        want = np.where(np.remainder(a, b) == 0, np.copysign(0, a), np.remainder(a, b)).astype(a.dtype)
+        for got in (eager(jitgrad.remainder, a, b)[0], recorded(jitgrad.remainder, a, b)[0]):
+            np.testing.assert_array_equal(got, want)
+            np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+    f = jitgrad.trace(lambda a, b: (a % b, a % 2.0, -6.0 % b))
+    for a, b in zip(x.tolist(), y.tolist(), strict=True):
+        assert repr(f(a, b)) == repr((a % b, a % 2.0, -6.0 % b))
+    assert len(f.programs) == 1
+
+
 def test_operators_and_their_reflections():
     check(lambda x: 2 - x, 2 - X, X)
     check(lambda x: 2 / x, 2 / X, X)

@@ -36,11 +36,19 @@ IN_MPMATH = {
     "lgamma": lambda x: mp.re(mp.loggamma(x)),
     "digamma": mp.digamma,
 }
+
+
+def _remainder(x, y):
+    """As torch: fmod, moved by y where it is not 0 and the signs differ (numpy's zeros have the sign of y)."""
+    rest = np.fmod(x, y)
+    return np.where((rest != 0) & (np.signbit(rest) != np.signbit(y)), rest + y, rest)
+
+
 IN_NUMPY = {
     "exp": np.exp, "expm1": np.expm1, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "log": np.log,
     "log1p": np.log1p, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "sin": np.sin,
     "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "pow": np.power,
-    "atan2": np.arctan2, "fmod": np.fmod, "remainder": np.remainder,
+    "atan2": np.arctan2, "fmod": np.fmod, "remainder": _remainder,
     "sigmoid": lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))),
 }
 LONG = np.finfo(np.longdouble).nmant >= 63  # numpy's long double holds an exact value of an f64 function

@@ -41,12 +41,9 @@ def fmod(m: Lanes, x: Vec, y: Vec) -> Vec:
 
 
 def remainder(m: Lanes, x: Vec, y: Vec) -> Vec:
-    """x - floor(x / y) y, with the sign of y: fmod, moved by y where the signs differ."""
+    """x - floor(x / y) y, with the sign of y: fmod, moved by y where the signs differ and it is not 0."""
     rest = fmod(m, x, y)
-    zero = m.compare("eq", rest, 0.0)
-    moved = m.compare("lt", m.xor(m.bits(rest), m.bits(y)), 0)
-    result = m.select(moved, m.add(rest, y), rest)
-    return m.select(zero, m.copysign(0.0, y), result)
+    return m.select(_moves(m, rest, y), m.add(rest, y), rest)
 
 
 def floor_divide(m: Lanes, x: Vec, y: Vec) -> Vec:
@@ -54,13 +51,17 @@ def floor_divide(m: Lanes, x: Vec, y: Vec) -> Vec:
     where `remainder` moves. x / y for a y of 0."""
     rest = fmod(m, x, y)
     quotient = m.div(m.sub(x, rest), y)
-    moved = m.and_(m.compare("ne", rest, 0.0), m.compare("lt", m.xor(m.bits(rest), m.bits(y)), 0))
-    quotient = m.select(moved, m.sub(quotient, 1.0), quotient)
+    quotient = m.select(_moves(m, rest, y), m.sub(quotient, 1.0), quotient)
     floor = m.floor(quotient)
     floor = m.select(m.compare("gt", m.sub(quotient, floor), 0.5), m.add(floor, 1.0), floor)
     ratio = m.div(x, y)
     floor = m.select(m.compare("eq", quotient, 0.0), m.copysign(0.0, ratio), floor)
     return m.select(m.compare("eq", y, 0.0), ratio, floor)
+
+
+def _moves(m: Lanes, rest: Vec, y: Vec) -> Vec:
+    """Whether the floor of a quotient is not its truncation: a rest whose sign is not the divisor's."""
+    return m.and_(m.compare("ne", rest, 0.0), m.compare("lt", m.xor(m.bits(rest), m.bits(y)), 0))
 
 
 def _long_division(m: Lanes, a: Vec, b: Vec) -> list[Vec]:

@@ -95,10 +95,17 @@ def _dividing(ufunc: Any) -> Any:
 
     def ref(x: np.ndarray, y: np.ndarray) -> Any:
         if y.dtype.kind in "iu" and not np.all(y):
-            raise DivisionByZero(f"{ufunc.__name__}: integer division by zero")
+            raise DivisionByZero(f"{ufunc.__name__.strip('_')}: integer division by zero")
         return ufunc(x, y)
 
     return ref
+
+
+def _remainder(x: np.ndarray, y: np.ndarray) -> Any:
+    result = np.remainder(x, y)
+    if x.dtype.kind != "f":
+        return result
+    return np.where(result == 0, np.copysign(0, x), result)  # the zero of C's fmod, as torch; numpy's is Python's
 
 
 def _pow(x: np.ndarray, y: np.ndarray) -> Any:
@@ -249,9 +256,9 @@ BINARY = (
             "real", "the smaller; nan wins, and either zero of 0 and -0", "commutative", kinds=ANY),
     _binary("fmod", _dividing(np.fmod), Partials(lambda: 1, lambda b, x, y: b.neg(b.trunc(b.div(x, y)))),
             "nonzero", "remainder with the sign of x; an integer y of 0 is an error", "traps"),
-    _binary("remainder", _dividing(np.remainder),
+    _binary("remainder", _dividing(_remainder),
             Partials(lambda: 1, lambda b, x, y: b.neg(b.floor_divide(x, y))), "nonzero",
-            "remainder with the sign of y; an integer y of 0 is an error", "traps"),
+            "remainder with the sign of y, a zero with that of x; an integer y of 0 is an error", "traps"),
     _binary("floor_divide", _dividing(np.floor_divide), Partials(lambda: 0, lambda: 0), "nonzero",
             "floor of the exact x / y, so that it fits remainder; an integer y of 0 is an error", "traps"),
     _binary("atan2", np.arctan2,

@@ -274,8 +274,22 @@ def _divided(op: str, doc: str) -> Callable[[Any, Any], Tensor]:
 
 
 floor_divide = _divided("floor_divide", "floor(input / other), elementwise")
-remainder = _divided("remainder", "input modulo other with the sign of other, elementwise")
 fmod = _divided("fmod", "input modulo other with the sign of input, elementwise")
+
+
+def remainder(input: Any, other: Any) -> Tensor:
+    """input modulo other with the sign of other, elementwise; a zero has the sign of input.
+
+    Raises DivisionByZero for an integer divided by 0.
+    """
+    x, y = operands(input, other)
+    not_bool("remainder", x)
+    result = apply("remainder", x, y)
+    if not result._weak:
+        return result
+    _, zero, minus = operands(result, 0.0, -0.0)  # among numbers, as in Python, a zero has the sign of other
+    signed = apply("select", apply("lt", y, zero), minus, zero)
+    return apply("select", apply("eq", result, zero), signed, result)
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
