@@ -24,6 +24,8 @@ from .types import DTYPES, TensorType
 
 T = TypeVar("T")
 
+MAX_DEPTH = 16  # of lists in lists; the attributes of ops nest two deep
+
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _NAME = rf"(?:[\w.]+|{_STRING})"
 _LOC = re.compile(
@@ -118,6 +120,12 @@ class _Line:
                 return mark
         self.expected(" or ".join(f"'{m}'" for m in marks))
 
+    def integer(self, text: str) -> int:
+        try:
+            return int(text)
+        except ValueError:  # more digits than Python reads
+            self.fail(f"a number of {len(text)} digits")
+
     def end(self) -> None:
         if self.kind != "end":
             self.expected("the end of the line")
@@ -175,7 +183,7 @@ class _File:
             parts = sizes.split(",") if sizes else []
             if code not in DTYPES or "" in parts:
                 line.fail(f"no type {text}: a dtype is one of {', '.join(DTYPES)}", line.at - 1)
-            known = self.types[text] = TensorType(DTYPES[code], tuple(map(int, parts)))
+            known = self.types[text] = TensorType(DTYPES[code], tuple(map(line.integer, parts)))
         return known
 
 
@@ -311,16 +319,18 @@ class _FunctionText:
             attrs["value"] = self.array(line, at, attrs)
         return attrs
 
-    def attr(self, line: _Line) -> Any:
+    def attr(self, line: _Line, depth: int = 0) -> Any:
         kind, token = line.kind, line.token
         if line.skip("["):
-            return tuple(line.listed(lambda: self.attr(line), "]"))
+            if depth == MAX_DEPTH:
+                line.fail(f"lists nest deeper than {MAX_DEPTH}", line.at - 1)
+            return tuple(line.listed(lambda: self.attr(line, depth + 1), "]"))
         if kind == "string":
             line.at += 1
             return _unquote(token)
         if kind == "number":
             line.at += 1
-            return int(token) if token.lstrip("-").isdigit() else float(token)
+            return line.integer(token) if token.lstrip("-").isdigit() else float(token)
         if kind == "word" and token in _WORDS:
             line.at += 1
             return _WORDS[token]
@@ -345,7 +355,7 @@ class _FunctionText:
             line.expected("file:line, file:line:column-column or ~%name")
         line.end()
         return Loc(
-            _unquote(m["file"] or ""), int(m["line"] or 0), int(m["col"] or 0), int(m["end"] or 0),
+            _unquote(m["file"] or ""), *(line.integer(m[part] or "0") for part in ("line", "col", "end")),
             _unquote(m["adjoint"] or ""),
         )
 

@@ -235,6 +235,11 @@ MISTAKES = [
     (straight("%0: f32[3] = const {value=[1.0], dtype=f32, shape=[3]}", "return %x"), "do not fit", None),
     (straight("%0: f32[3] = const {value=[1.0]}", "return %x"), "do not fit", None),
     (straight("%0: f32[3] = neg %x $", "return %x"), "got '$'", "$"),
+    (straight("%0: f32[3] = neg %x {a=" + "[" * 16 + "]" * 16 + "}"), "expected an instruction or a terminator", "}"),
+    (straight("%0: f32[3] = neg %x {a=" + "[" * 100_000), "lists nest deeper than 16", "[" * (100_000 - 16) + "\n"),
+    (straight("%0: f32[3] = neg %x {a=-" + "7" * 5000 + "}"), "a number of 5001 digits", None),
+    (straight("%0: f32[3] = neg %x @ a.py:" + "7" * 5000), "a number of 5000 digits", None),
+    (f"func @f(%x: f32[{'7' * 5000}]) -> () {{", "a number of 5000 digits", None),
 ]
 
 
