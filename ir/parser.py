@@ -354,10 +354,8 @@ class _FunctionText:
         if m.end() == 1:  # nothing but the sign
             line.expected("file:line, file:line:column-column or ~%name")
         line.end()
-        return Loc(
-            _unquote(m["file"] or ""), *(line.integer(m[part] or "0") for part in ("line", "col", "end")),
-            _unquote(m["adjoint"] or ""),
-        )
+        number, col, end = (line.integer(m[part] or "0") for part in ("line", "col", "end"))
+        return Loc(_unquote(m["file"] or ""), number, col, end, _unquote(m["adjoint"] or ""))
 
 
 _WORDS: dict[str, Any] = {"true": True, "false": False, **DTYPES}
