@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -29,6 +30,7 @@ _TOKEN = re.compile(
     r"|(?P<end>$)"
     r"|(?P<unknown>.)"
 )
+_MAX_DEPTH = 100  # of lists, tuples and dicts in each other
 _WORDS = {"True": True, "False": False, "None": None}
 
 
@@ -51,7 +53,7 @@ def parse_arguments(text: str, rng: np.random.Generator) -> tuple[tuple[Any, ...
 class _Parser:
     def __init__(self, text: str, rng: np.random.Generator) -> None:
         self.text, self.rng = text, rng
-        self.at = self.start = 0
+        self.at = self.start = self.depth = 0
         self.kind = self.token = ""
         self.next()
 
@@ -115,17 +117,24 @@ class _Parser:
             return _WORDS[self.next()]
         if self.kind == "word" and self.text[self.at : self.at + 1] == "[":
             self.fail(f"the ']' of {self.token}[ is missing")
-        if self.skip("("):
-            return self.group()
-        if self.skip("["):
-            return self.items("]")[0]
-        if self.skip("{"):
-            return self.dict()
+        if self.kind == "mark" and self.token in _CONTAINERS:
+            return self.container()
         self.expected("a tensor such as f32[2,3], a number, a string, True, False, None, a tuple, list or dict")
 
+    def container(self) -> Any:
+        if self.depth == _MAX_DEPTH:
+            self.fail(f"lists, tuples and dicts nest deeper than {_MAX_DEPTH}")
+        self.depth += 1
+        made = _CONTAINERS[self.next()](self)
+        self.depth -= 1
+        return made
+
     def number(self) -> int | float:
-        token = self.next()
-        return int(token) if token.lstrip("+-").isdigit() else float(token)
+        start, token = self.start, self.next()
+        try:
+            return int(token) if token.lstrip("+-").isdigit() else float(token)
+        except ValueError:  # more digits than Python reads
+            self.fail(f"a number of {len(token)} digits", start)
 
     def items(self, close: str) -> tuple[list[Any], bool]:
         """Values up to the closing mark, and whether a comma stood before it."""
@@ -184,11 +193,16 @@ class _Parser:
         shape: list[int] = []
         at = start + len(name) + 1
         for size in sizes.split(",") if sizes.strip() else []:
-            if not size.strip().isdigit():
-                self.fail(f"a size is a whole number, got '{size.strip()}'", at)
+            if not re.fullmatch(r"\s*[0-9]{1,18}\s*", size):
+                self.fail(f"a size is a whole number below 10^18, got '{size.strip()}'", at)
             shape.append(int(size))
             at += len(size) + 1
         return TensorType(dtype, tuple(shape))
+
+
+_CONTAINERS: dict[str, Callable[[_Parser], Any]] = {
+    "(": _Parser.group, "[": lambda parser: parser.items("]")[0], "{": _Parser.dict,
+}
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -71,7 +71,7 @@ def test_nested_and_keyword_arguments():
     ("text", "column", "message"),
     [
         ("f32[2], g32[3]", 9, "no dtype 'g32'; there is: bool, u8"),
-        ("f32[2,x]", 7, "a size is a whole number, got 'x'"),
+        ("f32[2,x]", 7, "a size is a whole number below 10^18, got 'x'"),
         ("f32[-1]", 5, "got '-1'"),
         ("f32[2,]", 7, "got ''"),
         ("1, f32[3", 4, "the ']' of f32[ is missing"),
@@ -95,6 +95,10 @@ def test_nested_and_keyword_arguments():
         ("a=1, 2", 6, "a positional argument cannot follow"),
         ("a=1, a=2", 6, "'a' is given twice"),
         ("$", 1, "got '$'"),
+        ("[" * 100_000, 101, "lists, tuples and dicts nest deeper than 100"),
+        ("(" * 100 + "{1:[]}" + ")" * 100, 101, "nest deeper"),
+        ("[], -" + "7" * 5000, 5, "a number of 5001 digits"),
+        ("f32[" + "7" * 5000 + "]", 5, "a size is a whole number below 10^18"),
     ],
 )
 def test_errors_name_the_column(text, column, message):
