@@ -14,6 +14,7 @@ step returns:
     forward   (value,)
     grad      (value, *gradients with respect to `wrt`)
     sgd       (value, *parameters), after one step `p -= lr * gradient` on parameters that the peer keeps
+    custom    whatever the reference returns; every peer has a step of its own
 
 An output agrees where max|a - b| <= tolerance * max|b|. An sgd step is checked by the gradients that its
 updates imply.
