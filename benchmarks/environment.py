@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-DISTRIBUTIONS = ("jitgrad", "torch", "jax", "numba", "autograd", "llvmlite", "numpy")
+DISTRIBUTIONS = ("jitgrad", "torch", "jax", "numba", "autograd", "drjit", "llvmlite", "numpy")
 
 
 def prepare(threads):

@@ -27,7 +27,10 @@ import pkgutil
 
 import numpy as np
 
-FAMILIES = {"torch": ("torch", "torch.compile", "torch.compile:func")}  # share every loss
+FAMILIES = {  # share every loss
+    "torch": ("torch", "torch.compile", "torch.compile:func"),
+    "drjit": ("drjit", "drjit:freeze"),
+}
 
 
 class Workload:

@@ -18,6 +18,8 @@ MODULES = {
     "jax": "jax_",
     "numba": "numba_",
     "autograd": "autograd_",
+    "drjit": "drjit_",
+    "drjit:freeze": "drjit_",
 }
 NAMES = tuple(MODULES)
 

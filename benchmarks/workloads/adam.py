@@ -97,6 +97,20 @@ def jax(d, peer):
     return run
 
 
+@W.step("drjit", "drjit:freeze")
+def drjit(d, peer):
+    dr = peer.dr
+    g, state, done = peer.array(d["g"]), [peer.array(d[k]) for k in "pmv"], [DONE]
+    compiled = peer.compile(lambda p, m, v, t, g: update(dr.sqrt, p, g, m, v, t))
+
+    def run():
+        done[0] += 1
+        state[:] = compiled(*state, dr.opaque(peer.Float, done[0]), g)
+        return state
+
+    return run
+
+
 @W.step("numba")
 def numba(d, peer):
     import numba

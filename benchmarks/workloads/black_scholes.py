@@ -55,6 +55,12 @@ def numpy_like(d, peer):
     return price_sum(peer.np.exp, peer.np.log, peer.np.sqrt, peer.erf, peer.np.sum)
 
 
+@W.loss("drjit")
+def drjit(d, peer):
+    dr = peer.dr
+    return price_sum(dr.exp, dr.log, dr.sqrt, dr.erf, dr.sum)
+
+
 @W.step("numba")
 def numba(d, peer):
     import numba

@@ -18,7 +18,7 @@ def reference(d):
     return (d["x"] * 2 + d["y"],)
 
 
-@W.loss("jitgrad", "torch", "jax", "autograd")
+@W.loss("jitgrad", "torch", "jax", "autograd", "drjit")
 def operators(d, peer):
     return lambda x, y: x * 2 + y
 

@@ -45,6 +45,22 @@ def numpy_like(d, peer):
     return energy(peer.np.sqrt)
 
 
+@W.loss("drjit")
+def pairs(d, peer):
+    dr, n = peer.dr, len(d["m"])
+
+    def loss(p, m):
+        pair = dr.arange(peer.UInt, n * n)
+        i, j = pair // n, pair % n
+        square = dr.opaque(peer.Float, SOFT)
+        for k in range(3):
+            apart = dr.gather(peer.Float, p, 3 * i + k) - dr.gather(peer.Float, p, 3 * j + k)
+            square += apart * apart
+        return -0.5 * dr.sum(dr.gather(peer.Float, m, i) * dr.gather(peer.Float, m, j) * dr.rsqrt(square))
+
+    return loss
+
+
 @W.step("numba")
 def numba(d, peer):
     import numba

@@ -32,6 +32,19 @@ def slices(d, peer):
     return loss
 
 
+@W.loss("drjit")
+def gathers(d, peer):
+    dr, n = peer.dr, len(d["x"]) - 1
+
+    def loss(x):
+        i = dr.arange(peer.UInt, n)
+        a, b = dr.gather(peer.Float, x, i), dr.gather(peer.Float, x, i + 1)
+        t = b - a * a
+        return dr.sum(100 * t * t + (1 - a) * (1 - a))
+
+    return loss
+
+
 def by_hand(parallel):
     def make(d, peer):
         import numba
