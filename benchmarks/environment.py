@@ -13,14 +13,18 @@ import tempfile
 from pathlib import Path
 
 THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+OVERRIDES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they would choose OpenBLAS's kernels for another processor
 DISTRIBUTIONS = ("jitgrad", "torch", "jax", "numba", "autograd", "drjit", "llvmlite", "numpy")
 
 
 def prepare(threads):
-    """Give this process `threads` cores and empty on-disk caches, so that first calls compile."""
+    """Give this process `threads` cores, the libraries' own choice of kernels, and empty on-disk caches, so that
+    first calls compile."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     os.environ.update(dict.fromkeys(THREAD_COUNTS, str(threads)))
+    for name in OVERRIDES:
+        os.environ.pop(name, None)
     caches = tempfile.mkdtemp(prefix="jitgrad-bench-")
     atexit.register(shutil.rmtree, caches, ignore_errors=True)
     os.environ["XDG_CACHE_HOME"] = caches
