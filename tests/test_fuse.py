@@ -10,6 +10,8 @@ from kernels import black_scholes, cross_entropy, layer_norm, softmax
 
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.fuse import CallKernel, LoopKernel, schedule, to_text, views
+from jitgrad.ir.fuse.items import cost
+from jitgrad.ir.ops import TABLE
 from jitgrad.ir.types import TensorType, f32, f64, i64
 
 # Views.
@@ -265,3 +267,14 @@ def test_long_functions_do_not_meet_the_recursion_limit():
         v = b.mul(v, y)
     plan = schedule(b.finish("f", [v]))
     assert len(plan.kernels) == 1
+
+
+def test_every_op_and_every_node_of_a_kernel_has_a_cost_and_nothing_else():
+    f = softmax(64, 100)
+    used = {n.op for k in schedule(f).kernels if isinstance(k, LoopKernel) for n in k.nodes()}
+    assert {"load", "reduce"} <= used
+    for op in (*TABLE, *used, "keep", "first", "copy", "index"):
+        assert 0 <= cost(op) <= cost("exp")
+    assert cost("load") == cost("sum") == cost("exp") > cost("div") > cost("add") > cost("const")
+    with pytest.raises(ValueError, match="no op 'laod' with a cost"):
+        cost("laod")

@@ -77,20 +77,28 @@ class Item:
 
 CHEAP, DIVISION, TRANSCENDENTAL = 1.0, 5.0, 16.0
 _BANDS = ((0.2, CHEAP), (1.0, DIVISION))  # up to so many passes (see `costs`)
-_FREE = ("const", "iota", "copy")
+_FREE = ("const", "iota", "copy", "first")  # `first` is its first operand
+# What kernels have beside ops: a value read from memory or kept from an earlier phase, and a reduction over a row. They
+# count as much as a long function, for they are waited for: the choices made by `cost` (registers a value, blocks of
+# rows, threads) are tuned with that.
+_WAITING = ("load", "keep", "reduce")
 
 
 def _banded(passes: float) -> float:
     return next((cost for most, cost in _BANDS if passes <= most), TRANSCENDENTAL)
 
 
-_COST = {op: _banded(passes) for op, passes in WORK.items()}
+_COST = dict.fromkeys((*TABLE, *_WAITING), TRANSCENDENTAL)  # of ops: those with a loop of their own, unless they follow
+_COST |= {op: _banded(passes) for op, passes in WORK.items()}
 _COST |= dict.fromkeys(_FREE, 0.0) | {"index": CHEAP, "gather": DIVISION}
 
 
 def cost(op: str) -> float:
-    """What one element of `op` costs beside an addition: about its time in vector code."""
-    return _COST.get(op, TRANSCENDENTAL)
+    """What one element of `op` costs beside an addition: about its time in vector code. Raises ValueError for a name
+    that is neither an op nor one of a kernel's nodes."""
+    if op not in _COST:
+        raise ValueError(f"no op '{op}' with a cost")
+    return _COST[op]
 
 
 _DIVISIONS = frozenset(op.name for op in TABLE.values() if {"traps", "elementwise"} <= op.traits)
