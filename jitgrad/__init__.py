@@ -312,7 +312,7 @@ from .ir.types import u8 as uint8
 from .printing import set_printoptions
 from .rng import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .tensors import Size, Tensor
-from .tracing import eager, trace
+from .tracing import RecompileWarning, eager, trace
 from .transforms import grad, value_and_grad
 
 __version__ = "0.1.0"

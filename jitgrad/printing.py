@@ -46,11 +46,11 @@ def set_printoptions(
 
 
 def tensor_repr(t: Tensor) -> str:
-    """The text of `repr(t)`. A tensor of a recording prints its type and that it has no value, a Python number in one
-    prints itself."""
+    """The text of `repr(t)`. In a recording a tensor, from outside too (the function may have written to it), prints
+    its type and that it has no value, a Python number itself."""
     if t._weak and state.recording is not None:
         return repr(concrete(t, "repr()").item())
-    if isinstance(t._array, Value):
+    if state.recording is not None or isinstance(t._array, Value):
         return f"tensor(<{t.type_}, traced: no value yet>)"
     head = "tensor("
     array = t._array

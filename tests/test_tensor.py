@@ -10,7 +10,7 @@ import pytest
 from both import check, eager, recorded, same
 
 import jitgrad
-from jitgrad import ConcretizationError, Tensor
+from jitgrad import ConcretizationError, RecompileWarning, Tensor
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -242,8 +242,36 @@ def test_a_number_does_not_change_in_place():
 
 def test_a_traced_tensor_prints_its_type():
     seen = []
-    recorded(lambda x: seen.append(repr(x * 2)) or x, X)
-    assert seen == ["tensor(<f32[2,3], traced: no value yet>)"]
+    outside = jitgrad.ones(2)
+    recorded(lambda x: seen.extend((repr(x * 2), str(outside), f"{x} and {x.sum()}")) or x, X)
+    one, two, none = (f"tensor(<f32[{shape}], traced: no value yet>)" for shape in ("2,3", "2", ""))
+    assert seen == [one, two, f"{one} and {none}"]
+
+
+def test_a_format_asks_a_traced_tensor_for_its_value():
+    def named_once(x):
+        return f"loss {x.sum():.3f}"
+
+    assert named_once(jitgrad.ones(2)) == "loss 2.000"
+    with pytest.raises(ConcretizationError, match="there is none yet") as raised:
+        jitgrad.trace(named_once)(jitgrad.ones(2))
+    assert str(raised.value).count('return f"loss {x.sum():.3f}"') == 1
+    for function in (lambda x: f"{x:.3f}", jitgrad.trace(lambda x: f"{x:.3f}")):
+        with pytest.raises(TypeError, match="unsupported format string"):
+            function(jitgrad.ones(2))
+
+
+def test_a_print_that_keeps_a_function_uncompiled_is_named_once():
+    @jitgrad.trace
+    def f(x):
+        y = x + 1
+        print(y)
+        return y
+
+    with pytest.warns(RecompileWarning) as warned:
+        for _ in range(3):
+            f(jitgrad.ones(2))
+    assert [str(w.message).count("print(y)") for w in warned] == [1]
 
 
 def test_copies_and_pickles():

@@ -211,12 +211,10 @@ def contains(self: Tensor, element: Any) -> bool:
 
 
 def format_value(self: Tensor, spec: str) -> str:
-    """`format(x, spec)`: of a 0-d tensor its number's."""
-    if self._weak:
-        return format(item(self), spec)
-    if not self.ndim and not isinstance(self._array, Value) and state.recording is None:
-        return format(item(self), spec)
-    return object.__format__(self, spec)
+    """`format(x, spec)`: of a 0-d tensor its number's. Inside a recording, where there is none, `spec` has to be
+    empty, and raises ConcretizationError if it is not."""
+    shows_type = not spec and not self._weak and (state.recording is not None or isinstance(self._array, Value))
+    return object.__format__(self, spec) if self.ndim or shows_type else format(item(self), spec)
 
 
 def rounded(self: Tensor, ndigits: int | None = None) -> Any:
