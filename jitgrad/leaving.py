@@ -25,9 +25,9 @@ from .errors import InplaceError, TraceError
 from .ir.core import Value
 from .pytree import containers
 from .recording import Recording
-from .sources import Argument, RecordedStorage, Steps
+from .sources import Argument, RecordedStorage
 from .state import state
-from .tensors import Tensor, make, up_to_date
+from .tensors import Steps, Tensor, again, up_to_date
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +91,19 @@ class Broken:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A result of the program. `leaf`: one that requires grad; `broken`: that its backward raises."""
+    """A result of the program. `leaf`: one that requires grad; `broken`: that its backward raises; `memory`: the
+    place over whose memory it lies."""
 
     index: int
     leaf: bool = False
     broken: Broken | None = None
+    memory: int | None = None
 
     def build(self, call: Call) -> Any:
         t = call.results[self.index]
+        if self.memory is not None:
+            over = call.built[self.memory]
+            t._array, t._storage = over._array, over._storage
         if self.leaf:
             t._requires_grad = True
         if self.broken is not None:
@@ -118,7 +123,7 @@ class Shown:
     def build(self, call: Call) -> Any:
         base = call.built[self.base]
         if self.mode == "detached":
-            base = make(base._array, base._storage)
+            base = again(base)
         before, state.grad_enabled = state.grad_enabled, self.mode == "graph"
         try:
             for op, attrs in self.steps:
@@ -193,11 +198,12 @@ class Exit:
             found = self._known[id(t)] = self._place(t)
         return found
 
-    def memory(self, t: Tensor) -> int:
-        """The number of a place that is a tensor over the memory of `t`, outside the graph."""
+    def memory(self, t: Tensor, leaf: bool = False) -> int:
+        """The number of a place that is a tensor over the memory of `t`, outside the graph. leaf: one that requires
+        grad."""
         storage = t._storage
         assert isinstance(storage, RecordedStorage)
-        return self._add(Shown(self._root(storage), storage.steps_of(t), "detached"))
+        return self._add(Shown(self._root(storage), storage.steps_of(t), "detached", leaf))
 
     def _add(self, place: Place) -> int:
         self.places.append(place)
@@ -218,13 +224,16 @@ class Exit:
         if not alone and t._view is not None and _is_replay(t):
             mode = "graph" if t._view.follows else "no_grad"
             return self._add(Shown(self.place(t._view.base), t._view.steps, mode))
-        if not alone and t._node is None and not self._holds(t, storage):
-            return self._add(Shown(self._root(storage), storage.steps_of(t), "detached", leaf))
+        memory = None
+        if not alone and not self._holds(t, storage):
+            memory = self.memory(t, leaf)
+            if t._node is None:
+                return memory
         broken = self._audited(t) if t._requires_grad and not leaf else None
         index = self.result(t)
         if t._requires_grad and not leaf and broken is None:
             self.differentiable.append(index)
-        return self._add(Result(index, leaf, broken))
+        return self._add(Result(index, leaf, broken, memory))
 
     def _audited(self, t: Tensor) -> Broken | None:
         if id(t) not in self.audits:
@@ -240,11 +249,8 @@ class Exit:
 
     def _first(self, storage: RecordedStorage) -> Tensor | None:
         """The tensor of this recording that shows the whole memory of `storage`, if it lives."""
-        for ref, steps in storage.members:
-            t = ref()
-            if t is not None and not steps and self.recording.stand_in_of(t) is None:
-                return t
-        return None
+        whole = (t for t, steps in storage.living() if not steps and self.recording.stand_in_of(t) is None)
+        return next(whole, None)
 
     def _holds(self, t: Tensor, storage: RecordedStorage) -> bool:
         """Whether the memory of `storage` comes to be as the result that `t` is."""

@@ -40,13 +40,11 @@ from .sources import (
     RecordedStorage,
     Source,
     StandIn,
-    Steps,
 )
 from .state import state
-from .tensors import Storage, Tensor, View, leaked, make, up_to_date
+from .tensors import Steps, Storage, Tensor, View, again, leaked, up_to_date
 
 if TYPE_CHECKING:
-    from .autograd.function import FunctionNode
     from .autograd.graph import Node
     from .rng import Generator
 
@@ -66,7 +64,8 @@ class Recording:
         self._by_storage: dict[int, StandIn] = {}  # by id of the storage that a stand-in came with
         self._lines: dict[Value, Loc] = {}
         self._blamed: Loc | None = None
-        self._made: list[weakref.ref[Tensor]] = []
+        self.made: list[weakref.ref[Tensor]] = []  # every tensor of this recording
+        self.backwards: list[int] = []  # those that are being recorded, one in another: how much was made before each
         self._random: dict[int, tuple[Generator, Tensor, Tensor]] = {}
         self.drawn: dict[int, int] = {}  # by id of the generator: counters used
         self.seeds: dict[int, tuple[Generator, int]] = {}  # generators seeded here, and the key they got
@@ -83,21 +82,20 @@ class Recording:
 
     def _wrap(self, value: Value, storage: RecordedStorage | None = None, steps: Steps = ()) -> Tensor:
         storage = storage if storage is not None else RecordedStorage(self, value)
-        t = make(value, storage)
-        ref = weakref.ref(t)
-        storage.members.append((ref, steps))
-        self._made.append(ref)
-        return t
+        return storage.tensor(value, steps)
 
     def alive(self) -> list[Tensor]:
         """Tensors of this recording that something still holds, other than the stand-ins and their `.grad`."""
         own = {id(t) for m in self.stand_ins for t in (m.tensor, m.tensor._grad)}
-        found = (ref() for ref in self._made)
-        return [t for t in found if t is not None and id(t) not in own]
+        return [t for t in self.living() if id(t) not in own]
+
+    def living(self, start: int = 0) -> list[Tensor]:
+        """The tensors of this recording, from number `start` on, that something holds."""
+        return [t for ref in self.made[start:] if (t := ref()) is not None]
 
     def wrap(self, value: Value, constant: bool) -> Tensor:
         """A tensor over `value`; `constant` for any differentiation of the whole."""
-        return self._wrap(self._emit("detach", (value,), {})[0] if constant else value)
+        return self._wrap(self.emit("detach", (value,), {})[0] if constant else value)
 
     def value(self, t: Tensor) -> Value:
         """What `t` is in the IR. Raises LeakedTensorError for a tensor of another recording."""
@@ -169,7 +167,9 @@ class Recording:
 
     def _input(self, type: TensorType, name: str, strides: Strides | None = None) -> Tensor:
         value = self.builder.param(type, name)
-        return self._wrap(value, RecordedStorage(self, value, strides))
+        storage = RecordedStorage(self, value, strides)
+        storage.depth = 0  # whoever met it first
+        return self._wrap(value, storage)
 
     def _register(self, made: StandIn) -> None:
         self.stand_ins.append(made)
@@ -186,7 +186,7 @@ class Recording:
 
     # -- operations
 
-    def _emit(self, op: str, values: Sequence[Value], attrs: dict[str, Any]) -> tuple[Value, ...]:
+    def emit(self, op: str, values: Sequence[Value], attrs: dict[str, Any]) -> tuple[Value, ...]:
         self.builder.loc = loc = self._blamed or user_location(2)
         outs = self.builder.emit(op, values, attrs)
         if loc is not None:
@@ -206,7 +206,7 @@ class Recording:
         """Append `op`. Raises what its inference raises."""
         inside = [self.standing(t) for t in tensors]
         values = [self.value(t) for t in inside]
-        outs = self._emit(op, values, attrs)
+        outs = self.emit(op, values, attrs)
         if tensors and op != "cast" and all(t._weak for t in tensors):  # numbers among themselves
             if op in ("div", "floor_divide", "remainder", "fmod"):
                 self.divisors.append(values[1])
@@ -219,15 +219,13 @@ class Recording:
 
     def constant(self, number: Any, dtype: DType, shape: Shape) -> Tensor:
         """A tensor filled with a Python number."""
-        (value,) = self._emit("const", (), {"value": number, "dtype": dtype, "shape": shape})
+        (value,) = self.emit("const", (), {"value": number, "dtype": dtype, "shape": shape})
         return self._wrap(value, NumberStorage(self, value))
 
     def _view(self, source: Tensor, op: str, attrs: dict[str, Any], value: Value) -> Tensor:
         """The result of a view op: over the memory of `source`, unless it has to copy there."""
         storage = source._storage
         assert isinstance(storage, RecordedStorage)
-        if not storage.shows(source):  # a saved value, made again for a derivative rule, which writes nowhere
-            return self._wrap(value)
         steps = (*storage.steps_of(source), (op, attrs))
         if op == "reshape" and storage.layout(steps)[1] is None:
             return self._wrap(value)
@@ -268,7 +266,7 @@ class Recording:
         """No derivative flows through `outs`: they were computed under no_grad."""
         for t in outs:
             if t.dtype.is_floating_point:
-                (t._array,) = self._emit("detach", (self.value(t),), {})
+                (t._array,) = self.emit("detach", (self.value(t),), {})
 
     # -- effects
 
@@ -287,14 +285,13 @@ class Recording:
                 "(or to what that gave): eager has one memory there, a compiled program two",
                 "index with a Python int, or assign with x[i] = ...",
             )
+        if storage.depth < len(self.backwards):
+            raise self._effect("writes in place to a tensor made outside of it")
         storage.version += 1
         storage.value = self._whole(storage, storage.steps_of(inner), moved)
         shown: dict[int, Value] = {}
-        for ref, steps in list(storage.members):
-            member = ref()
-            if member is None:
-                storage.members.remove((ref, steps))
-            elif member is inner:
+        for member, steps in storage.living():
+            if member is inner:
                 inner._array = moved if graph else self._kept(moved, inner)
             elif graph and follows(member, inner):
                 assert member._view is not None
@@ -318,7 +315,7 @@ class Recording:
 
     def _replayed(self, value: Value, steps: Steps) -> Value:
         for op, attrs in steps:
-            (value,) = self._emit(op, (value,), attrs)
+            (value,) = self.emit(op, (value,), attrs)
         return value
 
     def _kept(self, value: Value, t: Tensor) -> Value:
@@ -326,19 +323,17 @@ class Recording:
         if not t.dtype.is_floating_point:
             return value
         if not t._requires_grad:
-            return self._emit("detach", (value,), {})[0]
+            return self.emit("detach", (value,), {})[0]
         ct = Value(t.type_, self.builder.fresh())
         backward = Function.straight(f"overwritten{len(self.builder.instrs)}", (value, ct), (), (ct,))
         attrs = {"backward": backward, "results": 1, "inputs": 1}
-        return self._emit("custom_grad", (value, self.value(t)), attrs)[0]
+        return self.emit("custom_grad", (value, self.value(t)), attrs)[0]
 
     def alias(self, t: Tensor) -> Tensor:
         """A second tensor over the memory of `t`, outside the graph (what `detach()` and `.data` give)."""
-        inner = self.standing(t)
-        storage = inner._storage
-        assert isinstance(storage, RecordedStorage)
-        (value,) = self._emit("detach", (self.value(inner),), {})
-        return self._wrap(value, storage, storage.steps_of(inner))
+        inner = again(self.standing(t))
+        (inner._array,) = self.emit("detach", (self.value(inner),), {})
+        return inner
 
     def grad_of(self, t: Tensor) -> Tensor | None:
         """`t.grad` as the recorded program sees it."""
@@ -349,6 +344,7 @@ class Recording:
     def set_grad(self, t: Tensor, value: Tensor | None) -> None:
         """`t.grad = value`, committed when the program has run."""
         inner = self.standing(t)
+        self._check_own(inner)
         self.touch_grad(inner)
         inner._grad = None if value is None else self.standing(value)
 
@@ -383,6 +379,7 @@ class Recording:
         """A backward adds to `leaf.grad`. Raises TraceError where eager would go on in a graph made outside."""
         if self.outside(leaf)._node is not None:
             raise self._error(*_OUTSIDE)
+        self._check_own(leaf)
         self.touch_grad(leaf)
 
     def require_grad(self, t: Tensor, value: bool) -> None:
@@ -405,7 +402,8 @@ class Recording:
                 "detach_() inside a traced function, on a tensor from outside, is not compiled",
                 "use detach(), or call detach_() outside",
             )
-        (t._array,) = self._emit("detach", (self.value(t),), {})
+        self._check_own(t)
+        (t._array,) = self.emit("detach", (self.value(t),), {})
         return t
 
     def rebind(self, t: Tensor, value: Tensor) -> None:
@@ -416,10 +414,13 @@ class Recording:
                 "this assignment to .data inside a traced function is not compiled",
                 "assign a new tensor of the same type, or copy into it under jitgrad.no_grad()",
             )
-        storage = source._storage
-        assert isinstance(storage, RecordedStorage)
-        storage.members.append((weakref.ref(inner), storage.steps_of(source)))
-        (data,) = self._emit("detach", (self.value(source),), {})
+        self._check_own(inner)
+        before, storage = inner._storage, source._storage
+        assert isinstance(before, RecordedStorage) and isinstance(storage, RecordedStorage)
+        steps = storage.steps_of(source)
+        del before.members[id(inner)]
+        storage.join(inner, steps)
+        (data,) = self.emit("detach", (self.value(source),), {})
         inner._array, inner._storage = self._kept(data, inner), storage
 
     def number(self, t: Tensor) -> np.ndarray | None:
@@ -448,6 +449,8 @@ class Recording:
         """Key and counter offset of a random draw of `counters` counters."""
         from .dispatch import apply, lift
 
+        if self.backwards:
+            raise self._effect("draws random numbers")
         found = self._random.get(id(generator))
         if found is None:
             scalar = TensorType(i64, ())
@@ -475,44 +478,20 @@ class Recording:
             Draw(g, self.seeds[i][1] if i in self.seeds else None, self.drawn.get(i, 0)) for i, g in used.items()
         ]
 
-    # -- derivatives that the user wrote
+    # -- backwards that are recorded as functions of their own
 
-    def custom_gradient(self, node: FunctionNode, args: Sequence[Any], results: list[Tensor]) -> None:
-        """Route the gradient of `results` to the tensors in `args` through the user's backward.
-
-        The backward is recorded at once: its instructions are cut out of the recording and become the
-        function of a `custom_grad` op over what they use.
-        """
-        from .autograd.domains import ValueDomain
-
-        inputs = [a for a in args if isinstance(a, Tensor) and a.dtype.is_floating_point]
-        passed = [t for t in results if t._node is node]
-        if not inputs or not passed:
+    def _check_own(self, t: Tensor) -> None:
+        """Raises TraceError in a backward that is being recorded, for a tensor that is not its own."""
+        if not self.backwards:
             return
-        builder = self.builder
-        mark = len(builder.instrs)
-        cts = [self._wrap(Value(t.type_, builder.fresh())) for t in passed]
-        by_result = {t._output_nr: c._array for t, c in zip(passed, cts, strict=True)}
-        given = [by_result.get(i) for i in range(len(node.result_types))]
-        grads = node.pull(ValueDomain(self, constant=False), given, [])
-        wanted = [
-            (a, g)
-            for a, g in zip(args, grads, strict=True)
-            if isinstance(a, Tensor) and a.dtype.is_floating_point
-        ]
-        outs = [builder.zeros(a.type_) if g is None else g for a, g in wanted]
-        cut = builder.instrs[mark:]
-        del builder.instrs[mark:]
-        own = [self.value(t) for t in passed]
-        bound = (*own, *(self.value(c) for c in cts))
-        saved = _free(cut, outs, set(bound))
-        backward = Function.straight(f"{node.name()}{mark}", (*saved, *bound), tuple(cut), tuple(outs))
-        operands = (*own, *(self.value(a) for a in inputs), *saved)
-        attrs = {"backward": backward, "results": len(passed), "inputs": len(inputs)}
-        node.origin = own[0]
-        for t, value in zip(passed, self._emit("custom_grad", operands, attrs), strict=True):
-            node.rebind(self.value(t), value)
-            t._array = value
+        if self.stand_in_of(t) is not None or not any(t is u for u in self.living(self.backwards[-1])):
+            raise self._effect("changes a tensor made outside of it, or its .grad")
+
+    def _effect(self, what: str) -> TraceError:
+        return self._error(
+            f"the backward of a Function, inside a traced function, {what}, and it is compiled without effects",
+            "compute with new tensors there, or run the function under jitgrad.eager()",
+        )
 
     # -- the end
 
@@ -520,22 +499,6 @@ class Recording:
         error = TraceError(message, hint=hint)
         loc = user_location(2)
         return error.at(loc.excerpt()) if loc else error
-
-
-def _free(instrs: Sequence[Instr], results: Sequence[Value], bound: set[Any]) -> list[Value]:
-    """The values that `instrs` and `results` use and neither they nor `bound` define, in order of use."""
-    known, free = set(bound), []
-    for instr in instrs:
-        for arg in instr.args:
-            if arg not in known:
-                known.add(arg)
-                free.append(arg)
-        known.update(instr.outs)
-    for value in results:
-        if value not in known:
-            known.add(value)
-            free.append(value)
-    return free
 
 
 def hooked(t: Tensor) -> bool:

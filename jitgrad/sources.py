@@ -7,14 +7,17 @@ Imports: `tensors`, `layout`, `ir`.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from .ir.core import Value
 from .ir.ops import TABLE
 from .ir.types import Shape, TensorType, contiguous_strides
 from .layout import Strides, view_strides
-from .tensors import Storage, Tensor
+from .tensors import Steps, Storage, Tensor, make
 
 if TYPE_CHECKING:
     from .recording import Recording
@@ -57,30 +60,45 @@ class Offset:
 
 
 Source = Argument | Capture | GradOf | Key | Offset
-Steps = tuple[tuple[str, dict[str, Any]], ...]
 
 
 class RecordedStorage(Storage):
     """A storage inside a recording: `value` is what the whole memory holds, as of the last write, `strides` how
-    it lies; `members` are the tensors over it with the view ops that show their part, to bring them up to date
-    on a write."""
+    it lies; `members` are the tensors over it, all that live, with the view ops that show their part, to bring
+    them up to date on a write. `depth`: in how many backwards it was made (`Recording.backwards`)."""
 
-    __slots__ = ("copies", "members", "strides", "value")
+    __slots__ = ("copies", "depth", "members", "strides", "value")
+    owner: Recording
 
     def __init__(self, owner: Recording, value: Value, strides: Strides | None = None) -> None:
         super().__init__(owner)
         self.value = value
         self.strides = contiguous_strides(value.type.shape) if strides is None else strides
-        self.members: list[tuple[weakref.ref[Tensor], Steps]] = []
+        self.depth = len(owner.backwards)
+        self.members: dict[int, tuple[weakref.ref[Tensor], Steps]] = {}  # by id
         self.copies: list[weakref.ref[Tensor]] = []  # tensors that eager would have over this memory, or it over theirs
 
-    def shows(self, t: Tensor) -> bool:
-        """Whether `t` is one of the members."""
-        return any(ref() is t for ref, _ in self.members)
-
     def steps_of(self, t: Tensor) -> Steps:
-        """The view ops from the whole memory to the part that `t` shows."""
-        return next(steps for ref, steps in self.members if ref() is t)
+        return self.members[id(t)][1]
+
+    def tensor(self, payload: np.ndarray | Value, steps: Steps = ()) -> Tensor:
+        t = make(payload, self)
+        self.owner.made.append(self.join(t, steps))
+        return t
+
+    def join(self, t: Tensor, steps: Steps) -> weakref.ref[Tensor]:
+        """Make `t` a member, for as long as it lives."""
+        key, members = id(t), self.members
+        ref = weakref.ref(t, lambda _: members.pop(key, None))
+        members[key] = (ref, steps)
+        return ref
+
+    def living(self) -> Iterator[tuple[Tensor, Steps]]:
+        """The members, the oldest first."""
+        for ref, steps in tuple(self.members.values()):
+            t = ref()
+            if t is not None:
+                yield t, steps
 
     def layout(self, steps: Steps) -> tuple[Shape, Strides | None]:
         """Shape and strides of the part that `steps` show; no strides where the last step has to copy."""

@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     from .autograd.graph import AccumulateGrad, Node
 
 
+Steps = tuple[tuple[str, dict[str, Any]], ...]  # view ops, outermost last
+
+
 class Storage:
     """Memory that tensors share: `owner` holds it (an array, or the recording it is part of), `version`
-    counts the writes to it."""
+    counts the writes to it. A recorded storage also knows which part of it each tensor over it shows."""
 
     __slots__ = ("owner", "version")
     holds_number = False  # whether it is the memory of a constant that a Python number became
@@ -43,6 +46,14 @@ class Storage:
     def __init__(self, owner: object) -> None:
         self.owner = owner
         self.version = 0
+
+    def steps_of(self, t: Tensor) -> Steps:
+        """The view ops from the whole memory to the part that `t` shows, where they are kept: in a recording."""
+        return ()
+
+    def tensor(self, payload: np.ndarray | Value, steps: Steps = ()) -> Tensor:
+        """A new tensor over this memory, outside the graph: `payload`, the part of it that `steps` show."""
+        return make(payload, self)
 
 
 class View:
@@ -55,7 +66,7 @@ class View:
 
     __slots__ = ("base", "follows", "node", "steps")
 
-    def __init__(self, base: Tensor, steps: tuple[tuple[str, dict[str, Any]], ...]) -> None:
+    def __init__(self, base: Tensor, steps: Steps) -> None:
         self.base = base
         self.steps = steps
         self.node = base._node
@@ -335,6 +346,12 @@ def make(array: np.ndarray | Value, storage: Storage | None = None) -> Tensor:
     t._output_nr = 0
     t._requires_grad = t._weak = False
     return t
+
+
+def again(t: Tensor) -> Tensor:
+    """A second tensor over the memory of `t`, outside the graph."""
+    storage = t._storage
+    return storage.tensor(t._array, storage.steps_of(t))
 
 
 def become(t: Tensor, other: Tensor) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from .autograd.engine import grad as differentiate
 from .pytree import flatten, paths, tree_map, unflatten
 from .state import state
-from .tensors import Tensor, make
+from .tensors import Tensor, again
 
 
 def value_and_grad(
@@ -133,7 +133,7 @@ def _leaf(x: Any, path: str, nested: bool) -> Tensor:
     if state.recording is not None:
         leaf = state.recording.alias(x)
     else:
-        leaf = make(x._array, x._storage)
+        leaf = again(x)
         leaf._view = x._view
     leaf._requires_grad = True
     return leaf

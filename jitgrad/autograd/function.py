@@ -12,9 +12,9 @@
     y = Cube.apply(x)
 
 `ctx` is the graph node itself (`CubeBackward`), as in torch. Inside a recording `backward` is recorded
-too, at once, and enters the IR as a `custom_grad` op, so compiled gradients are the user's.
+too, at once (`custom`).
 
-Imports: `graph`, `dispatch`, `tensors`, `state`, `errors`.
+Imports: `custom`, `graph`, `dispatch`, `tensors`, `state`, `errors`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from typing import Any
 from ..dispatch import cast
 from ..errors import InplaceError
 from ..state import state
-from ..tensors import Tensor, make
+from ..tensors import Tensor, again
+from .custom import record_backward
 from .graph import Node, Saved, gradient_edge, second_backward
 
 
@@ -202,7 +203,7 @@ def _attach(node: FunctionNode, args: Sequence[Any], results: tuple[Any, ...]) -
             out.append(r)
             continue
         dirty = any(r is d for d in node._dirty)
-        fresh = r if dirty or not any(r is a for a in args) else make(r._array, r._storage)
+        fresh = r if dirty or not any(r is a for a in args) else again(r)
         out.append(fresh)
     tensors = [r for r in out if isinstance(r, Tensor)]
     node.result_types = tuple(t.type_ for t in tensors)
@@ -217,7 +218,7 @@ def _attach(node: FunctionNode, args: Sequence[Any], results: tuple[Any, ...]) -
     node._saved = tuple(_save(node, t, results, out) for t in node._to_save)
     node._to_save = ()
     if state.recording is not None:
-        state.recording.custom_gradient(node, args, tensors)
+        record_backward(state.recording, node, args, tensors)
     return tuple(out)
 
 

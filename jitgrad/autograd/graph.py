@@ -25,7 +25,7 @@ from ..ir.builder import pullback
 from ..ir.core import Value
 from ..ir.ops import TABLE
 from ..ir.types import TensorType, type_of_array
-from ..tensors import Tensor, make, up_to_date
+from ..tensors import Tensor, up_to_date
 
 if TYPE_CHECKING:
     from .domains import Domain
@@ -137,13 +137,14 @@ class Saved:
     """A value kept for backward, with the version of its memory at that time. A result that its own node
     keeps has no edge, which would be a cycle: `number` says which result it is."""
 
-    __slots__ = ("edge", "number", "payload", "requires_grad", "storage", "version")
+    __slots__ = ("edge", "number", "payload", "requires_grad", "steps", "storage", "version")
 
     def __init__(self, t: Tensor, edge: Edge | None, number: int = 0) -> None:
         self.number = number
         self.payload = t._array
-        self.storage = t._storage
-        self.version = t._storage.version
+        self.storage = storage = t._storage
+        self.steps = storage.steps_of(t)
+        self.version = storage.version
         self.edge = edge
         self.requires_grad = t._requires_grad
 
@@ -165,7 +166,7 @@ class Saved:
 
     def tensor(self, producer: Node | None = None) -> Tensor:
         """The saved tensor again, in its place in the graph (`producer`: the node it is a result of)."""
-        t = make(self.payload, self.storage)
+        t = self.storage.tensor(self.payload, self.steps)
         t._requires_grad = self.requires_grad
         if self.edge is not None:
             node, number = self.edge

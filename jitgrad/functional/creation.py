@@ -20,7 +20,7 @@ from ..errors import DTypeError
 from ..ir.ops import TABLE
 from ..ir.types import DType, Shape, bool_, dtype_of, f64, i64
 from ..state import defaults, state
-from ..tensors import Tensor, concrete, make
+from ..tensors import Tensor, again, concrete, make
 from .arguments import packed, want_tensor
 
 
@@ -384,7 +384,7 @@ TYPED: dict[str, Any] = {
 
 def detached(t: Tensor) -> Tensor:
     """Another tensor over the memory of `t`, outside the graph; writes to either count for backward."""
-    return make(t._array, t._storage) if state.recording is None else state.recording.alias(t)
+    return again(t) if state.recording is None else state.recording.alias(t)
 
 
 class _AnyTensor(type):
