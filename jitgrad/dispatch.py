@@ -104,6 +104,8 @@ def _view(op: OpDef, source: Tensor, attrs: dict[str, Any], array: np.ndarray) -
         return make(array.copy())
     if op.name == "reshape" and not np.may_share_memory(array, source._array):
         return make(array)
+    if op.name == "broadcast":  # numpy's is read-only even where nothing repeats
+        array.flags.writeable = source._array.flags.writeable
     t = make(array, source._storage)
     base, steps = (source, ()) if source._view is None else (source._view.base, source._view.steps)
     t._view = View(base, (*steps, (op.name, attrs)))

@@ -346,6 +346,17 @@ def memory_that_repeats_is_not_written_to(wrap):
 
 
 @case
+def an_expanded_view_in_which_nothing_repeats_is_written_to(wrap):
+    def f(x):
+        x.expand(2, 3).add_(1)
+        x[:1].expand(1, 3).mul_(3)
+        return x * 1
+
+    x = rand(2, 3)
+    return wrap(f)(x), x
+
+
+@case
 def requires_grad_is_set_inside(wrap):
     def f(x):
         x.requires_grad_()
