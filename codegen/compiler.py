@@ -2,7 +2,8 @@
 
 LLVM runs no passes of its own on the text (kernels are written as they should run); the code generator works at
 level `LEVEL`, which was measured to be as fast as higher ones on vector code and compiles sooner. Objects are
-emitted for the host and linked by LLJIT, one for the process, which keeps each object until its tracker dies.
+emitted for the host and linked by LLJIT, which keeps each object until its tracker dies, and for good the 9 KB that
+it knows of it: so after `PER_LINKER` objects there is a new LLJIT, and the old one dies with its last tracker.
 
 Imports: `ir`, `abi`, `executable`, `matmul` (addresses of BLAS), `module`, `target`, `threads`. llvmlite is
 imported when the first function is compiled.
@@ -16,7 +17,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -30,6 +31,7 @@ from .target import Target, host
 from .threads import PARALLEL, POOL, WORKER, cores, pool, runtime_text, start
 
 LEVEL = 1
+PER_LINKER = 128  # objects; an LLJIT takes 0.1 MB and 0.3 ms
 _lock = threading.RLock()  # reentrant: the garbage collector may run a finalizer that compiles, or forks
 _numbers = itertools.count()
 
@@ -48,9 +50,13 @@ class Compiler:
             cpu=target.cpu, features=target.features, opt=LEVEL, reloc="pic", codemodel="small"
         )
         self.layout = str(self.machine.target_data)
+        self.jit: Any = self._linker()
+        self._linked = 0
+
+    def _linker(self) -> Any:
         # JITLink lays all sections of an object out in one piece. The older linker maps each by itself, and where
         # large arrays leave no room between them their distance overflows a relocation, which ends the process.
-        self.jit: Any = binding.create_lljit_compiler(self.machine, use_jit_link=True)
+        return self.binding.create_lljit_compiler(self.machine, use_jit_link=True)
 
     def object_code(self, text: str) -> bytes:
         """The relocatable object of an LLVM module."""
@@ -65,6 +71,9 @@ class Compiler:
         library = self.binding.JITLibraryBuilder().add_object_img(code).add_current_process()
         for symbol in symbols:
             library.export_symbol(symbol)
+        if self._linked == PER_LINKER:
+            self.jit, self._linked = self._linker(), 0
+        self._linked += 1
         return library.link(self.jit, f"library{next(_numbers)}")
 
     def assembly(self, text: str) -> str:
@@ -119,18 +128,21 @@ def _address(function: str) -> int:
     return int(runtime()[PARALLEL]) if function == PARALLEL else blas_address(function)
 
 
-def compile_function(f: Function, strides: Sequence[Sequence[int] | None] | None = None) -> Executable:
+def compile_function(
+    f: Function, strides: Sequence[Sequence[int] | None] | None = None, overwrites: Mapping[int, int] | None = None
+) -> Executable:
     """Compile the straight-line function `f`, which has no ops that only steer differentiation.
 
-    `strides`: for each parameter its strides in elements, or None where it is row-major. Raises ValueError for
-    a function with control flow. Threads may call it; they compile one after another.
+    `strides`: for each parameter its strides in elements, or None where it is row-major. `overwrites`: the results
+    that are written into the memory of a parameter, by number, and that parameter (see `schedule`). Raises
+    ValueError for a function with control flow. Threads may call it; they compile one after another.
     """
     begun = time.perf_counter()
-    plan = schedule(f, strides, cores=cores())
+    plan = schedule(f, strides, cores=cores(), overwrites=overwrites)
     module = emit_module(plan, host())
     with _lock:
         llvm = compiler()
         library = llvm.link(llvm.object_code(module.text), CALL)
         addresses = [_address(name) for name in module.functions]
     seconds = time.perf_counter() - begun
-    return Executable(f, plan, module, strides, llvm, library, addresses, seconds)
+    return Executable(f, plan, module, strides, llvm, library, addresses, seconds, overwrites)

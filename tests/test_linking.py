@@ -1,10 +1,19 @@
-"""Linking in an address space with little room: sections of one object must not land out of each other's reach."""
+"""Linking in an address space with little room: sections of one object must not land out of each other's reach. What
+the linker keeps of objects that were unloaded does not add up."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from jitgrad.codegen import compiler
+from jitgrad.codegen.compiler import compile_function
+from jitgrad.ir.builder import FunctionBuilder
+from jitgrad.ir.core import Function
+from jitgrad.ir.types import TensorType, f32
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,3 +58,46 @@ def test_objects_link_where_little_room_is_left():
     done = subprocess.run([sys.executable, "-c", CRAMPED], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "linked 12\n"
+
+
+def times(factor: int) -> Function:
+    b = FunctionBuilder()
+    return b.finish("times", [b.mul(b.param(TensorType(f32, (4,))), float(factor))])
+
+
+def test_linkers_are_renewed_and_code_outlives_its_linker(monkeypatch):
+    monkeypatch.setattr(compiler, "PER_LINKER", 3)
+    compiled, linkers = [], []
+    for i in range(10):
+        compiled.append(compile_function(times(i)))
+        linkers.append(id(compiler.compiler().jit))
+    assert 4 <= len(set(linkers)) <= 5
+    gc.collect()
+    for i, run in enumerate(compiled):
+        np.testing.assert_array_equal(run([np.ones(4, np.float32)])[0], np.full(4, i, np.float32))
+
+
+DROPPED = """
+import gc
+from jitgrad.codegen import compiler
+
+llvm = compiler.compiler()
+code = llvm.object_code("define void @f() { ret void }")
+
+def link(n):
+    for _ in range(n * compiler.PER_LINKER):
+        llvm.link(code, "f")
+    gc.collect()
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * 4096
+
+before = link(3)
+print((link(5) - before) / (5 * compiler.PER_LINKER))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_dropped_programs_leave_no_memory_behind():
+    done = subprocess.run([sys.executable, "-c", DROPPED], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2000, "bytes a program"

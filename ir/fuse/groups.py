@@ -16,13 +16,16 @@ Imports: `items`, `prepare`, `views`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .inline import inline, leaves
 from .items import Item, Ref, Root, cost, fails
 from .kernel import ELEMENT, ROW
+from .pack import pack
 from .prepare import Program
 from .transpose import turn_crosswise
+from .unroll import unroll
 from .views import View, canonical, common_cuts
 
 AFTER = -1  # the level of a result that is whole only after the kernel
@@ -49,6 +52,9 @@ class Group:
     def rows(self) -> int:
         return self.size // self.inner if self.inner else 1
 
+    def items(self) -> list[Item]:
+        return [self.call] if self.call is not None else [i for i, _ in self.members]
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -68,6 +74,8 @@ class Grouping:
     """Groups of a program's items; `home` says where each computed root is made and at which level."""
 
     def __init__(self, program: Program) -> None:
+        unroll(program)
+        pack(program)
         inline(program)
         turn_crosswise(program)
         self.program = program
@@ -111,8 +119,12 @@ class Grouping:
         self._next <<= 1
         return group
 
-    def _depend(self, group: Group, on: Group) -> None:
-        new = (on.before | on.bits) & ~group.before
+    def wait(self, group: Group, on: Iterable[Group]) -> None:
+        """Let `group` run after all of `on`, none of which runs after it."""
+        new = 0
+        for other in on:
+            new |= other.before | other.bits
+        new &= ~group.before
         if not new:
             return
         late = group.bits | group.after
@@ -141,7 +153,7 @@ class Grouping:
         group = self._new_group(0)
         group.call = item
         for source in self._sources(item):
-            self._depend(group, source)
+            self.wait(group, [source])
         for root in item.outs:
             self.home[root] = (group, AFTER)
 
@@ -235,7 +247,7 @@ class Grouping:
             group.row_cost += cost(item.op)
         for source, refs in sources.items():
             if source is not group:
-                self._depend(group, source)
+                self.wait(group, [source])
                 if source.call is None:
                     group.edges += [(fit.level, ref) for ref in refs]
         for root in _memory_read(item):
