@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from ..ir.fuse import Access, CallKernel, Contraction, LoopKernel, Node, Store
+from ..ir.fuse import Access, CallKernel, LoopKernel, Node, Store
 
 
-def likeness(kernel: LoopKernel | Contraction) -> Hashable:
+def likeness(kernel: LoopKernel) -> Hashable:
     """Equal for kernels that are alike. An instruction that can fail keeps its place in the user's source."""
-    found = _Likeness(kernel)
-    return found.product(kernel) if isinstance(kernel, Contraction) else found.loops(kernel)
+    return _Likeness(kernel).key()
 
 
 def product_likeness(kernel: CallKernel) -> Hashable:
@@ -25,17 +24,13 @@ def product_likeness(kernel: CallKernel) -> Hashable:
 
 
 class _Likeness:
-    def __init__(self, kernel: LoopKernel | Contraction) -> None:
+    def __init__(self, kernel: LoopKernel) -> None:
+        self.kernel = kernel
         self.buffers = {b: i for i, b in enumerate(kernel.buffers())}
         self.numbers: dict[Node, int] = {}
 
-    def product(self, k: Contraction) -> Hashable:
-        groups = k.batch, k.rows, k.columns, k.terms, k.block, k.axis, k.chunks
-        operands = tuple(map(self.access, (k.left, k.right, k.partial)))
-        body = tuple(map(self.node, (k.product, *k.body)))
-        return "contraction", groups, operands, body, tuple(map(self.store, k.stores))
-
-    def loops(self, k: LoopKernel) -> Hashable:
+    def key(self) -> Hashable:
+        k = self.kernel
         written = set(k.writes())
         sizes = tuple((b.dtype.code, b.size, k.private.get(b, 0), b in written) for b in self.buffers)
         prologue = tuple(map(self.node, k.prologue))

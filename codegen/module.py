@@ -1,7 +1,7 @@
 """A schedule as one LLVM module: a function for each kernel, `@program`, which runs them in
 order, and `@call`, its entry for array objects.
 
-Imports: `ir.fuse`, `abi`, `alike`, `blocks`, `loops`, `calls`, `contraction`, `fork`, `target`, `text`.
+Imports: `ir.fuse`, `abi`, `alike`, `blocks`, `loops`, `calls`, `fork`, `target`, `text`.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from ..ir.fuse import CallKernel, Contraction, LoopKernel, Schedule
+from ..ir.fuse import LoopKernel, Schedule
 from .abi import PARAMETERS, PROGRAM, Frame, Traps, emit_call_entry
 from .alike import likeness
 from .blocks import BlockEmitter
 from .calls import emit_call
-from .contraction import ProductEmitter
 from .fork import emit_chunk_entry, emit_fork
 from .loops import Emitter
 from .target import Target
 from .text import Code
-
-_Own = LoopKernel | Contraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +36,23 @@ def emit_module(schedule: Schedule, target: Target) -> Module:
     frame = Frame(code)
     frame.constants = 1 + max((b.place[1] for b, _ in schedule.constants), default=-1)
     with code.function(f"void @{PROGRAM}({PARAMETERS})"):
-        for i, kernel in enumerate(schedule.kernels):
-            if i == schedule.commit and i and traps.table:
-                _leave_if_failed(code)
-            if isinstance(kernel, CallKernel):
-                emit_call(code, frame, kernel, target)
-            else:
+        for kernel in schedule.kernels:
+            if isinstance(kernel, LoopKernel):
                 _run(code, frame, names[kernel], kernel)
+            else:
+                emit_call(code, frame, kernel, target)
         code.line("ret void")
     emit_call_entry(code, len(schedule.params), len(schedule.results))
     head = f'target triple = "{target.triple}"\n'
     return Module(head + code.text(), tuple(frame.functions), traps)
 
 
-def _leave_if_failed(code: Code) -> None:
-    """Return, before anything is written to a parameter, where an instruction has failed."""
-    noted, failed = code.fresh(), code.fresh()
-    left, on = code.new_label("left"), code.new_label("on")
-    code.line(f"{noted} = load i64, ptr %traps")
-    code.line(f"{failed} = icmp ne i64 {noted}, 0")
-    code.line(f"br i1 {failed}, label %{left}, label %{on}")
-    code.start_block(left)
-    code.line("ret void")
-    code.start_block(on)
-
-
-def _define_all(code: Code, schedule: Schedule, target: Target, traps: Traps) -> dict[_Own, str]:
-    """Write a function for each loop kernel and contraction, one for those that are alike; their names."""
+def _define_all(code: Code, schedule: Schedule, target: Target, traps: Traps) -> dict[LoopKernel, str]:
+    """Write a function for each loop kernel, one for those that are alike; their names."""
     written: dict[Hashable, str] = {}
-    names: dict[_Own, str] = {}
+    names: dict[LoopKernel, str] = {}
     for i, kernel in enumerate(schedule.kernels):
-        if not isinstance(kernel, CallKernel):
+        if isinstance(kernel, LoopKernel):
             key = likeness(kernel)
             if key not in written:
                 written[key] = f"kernel{i}"
@@ -78,21 +61,15 @@ def _define_all(code: Code, schedule: Schedule, target: Target, traps: Traps) ->
     return names
 
 
-def _define(code: Code, name: str, kernel: _Own, target: Target, traps: Traps) -> None:
+def _define(code: Code, name: str, kernel: LoopKernel, target: Target, traps: Traps) -> None:
     """Write the function `name`, which runs `kernel` (or one chunk of it)."""
-    if isinstance(kernel, Contraction):
-        product = ProductEmitter(code, kernel, target, traps)
-        product.function(name)
-        size = product.range()
-    else:
-        emitter = BlockEmitter if kernel.block else Emitter
-        emitter(code, kernel, target, traps).function(name)
-        size = kernel.outer[0] if kernel.outer else 1
+    emitter = BlockEmitter if kernel.block else Emitter
+    emitter(code, kernel, target, traps).function(name)
     if kernel.chunks > 1:
-        emit_chunk_entry(code, name, len(kernel.buffers()) + 1, size, kernel.chunks)
+        emit_chunk_entry(code, name, len(kernel.buffers()) + 1, kernel.outer[0], kernel.chunks)
 
 
-def _run(code: Code, frame: Frame, name: str, kernel: _Own) -> None:
+def _run(code: Code, frame: Frame, name: str, kernel: LoopKernel) -> None:
     """Call the kernel, or hand its chunks to the pool of threads."""
     pointers = [*(frame.pointer(b) for b in kernel.buffers()), "%traps"]
     if kernel.chunks == 1:

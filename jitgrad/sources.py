@@ -39,13 +39,6 @@ class Capture:
 
 
 @dataclass(frozen=True, eq=False)
-class Over:
-    """A source: a new tensor at every call, over the memory of an array that was there before."""
-
-    array: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class GradOf:
     """A source: the `.grad` of the tensor that another source gives."""
 
@@ -66,7 +59,7 @@ class Offset:
     generator: Generator
 
 
-Source = Argument | Capture | Over | GradOf | Key | Offset
+Source = Argument | Capture | GradOf | Key | Offset
 
 
 class RecordedStorage(Storage):

@@ -23,13 +23,12 @@ from typing import Any
 from .calls import Recorded, program_of, record, run, source_tensor
 from .program import Program
 from .pytree import Structure, flatten, paths
-from .reads import Snapshot
+from .reads import TOO_MANY, Snapshot, Watcher
 from .recording import hooked
 from .signature import Signature, difference, tensor_key
-from .sources import Capture, Over
+from .sources import Capture
 from .state import state
 from .tensors import Tensor
-from .watcher import Watcher
 
 MAX_COMPILES = 32  # programs of one function before the warning: beyond, something varies that should not
 VARIANTS = 8  # programs kept for one signature, which differ in what the function read
@@ -256,13 +255,9 @@ def _obstacle(recorded: Recorded, watcher: Watcher, after: Snapshot) -> str:
         )
     if watcher.changed:
         return watcher.changed
-    written = {i for i, _, _ in recorded.effects.writes}
-    for i, source in enumerate(recorded.sources):
-        if isinstance(source, Over) and not after.covers(source.array):
-            return "it makes a tensor over a NumPy array, whose memory is another at every call"
-        if isinstance(source, Over) and i in written and after.compares(source.array):
-            return "it changes what it reads itself: it writes to a NumPy array"
-    return after.excess or after.obstacle or recorded.obstacle
+    if not after.complete:
+        return TOO_MANY
+    return after.obstacle or recorded.obstacle
 
 
 # -- names

@@ -18,7 +18,6 @@ from .kernel import (
     Access,
     Buffer,
     CallKernel,
-    Contraction,
     LoopKernel,
     Node,
     Operand,
@@ -30,6 +29,6 @@ from .kernel import (
 from .schedule import schedule
 
 __all__ = [
-    "ELEMENT", "KERNEL", "ROW", "Access", "Buffer", "CallKernel", "Contraction", "LoopKernel", "Node", "Operand",
-    "Phase", "Schedule", "Store", "cost", "schedule", "to_text",
+    "ELEMENT", "KERNEL", "ROW", "Access", "Buffer", "CallKernel", "LoopKernel", "Node", "Operand", "Phase",
+    "Schedule", "Store", "cost", "schedule", "to_text",
 ]

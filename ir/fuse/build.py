@@ -13,7 +13,7 @@ Imports: `items`, `groups`, `kernel`, `views`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core import Loc
@@ -29,12 +29,9 @@ Strides = tuple[int, ...]
 BufferOf = Callable[[Root], Buffer]
 
 
-def build(
-    group: Group, grouping: Grouping, buffer_of: BufferOf, external: set[Root], elided: Container[Item] = ()
-) -> LoopKernel:
-    """The kernel of `group` without its members in `elided`. `external`: roots that other kernels or the caller
-    read."""
-    return _Builder(group, grouping, buffer_of, external).kernel(elided)
+def build(group: Group, grouping: Grouping, buffer_of: BufferOf, external: set[Root]) -> LoopKernel:
+    """The kernel of `group`. `external`: roots that other kernels or the caller read."""
+    return _Builder(group, grouping, buffer_of, external).kernel()
 
 
 class _Builder:
@@ -176,10 +173,9 @@ class _Builder:
 
     # The kernel.
 
-    def kernel(self, elided: Container[Item]) -> LoopKernel:
+    def kernel(self) -> LoopKernel:
         for item, level in self.group.members:
-            if item not in elided:
-                self.member(item, level)
+            self.member(item, level)
         self.drop_dead()
         outer, inner = self.collapse()
         self.place(len(outer))

@@ -16,16 +16,13 @@ Imports: `items`, `prepare`, `views`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .inline import inline, leaves
 from .items import Item, Ref, Root, cost, fails
 from .kernel import ELEMENT, ROW
-from .pack import pack
 from .prepare import Program
 from .transpose import turn_crosswise
-from .unroll import unroll
 from .views import View, canonical, common_cuts
 
 AFTER = -1  # the level of a result that is whole only after the kernel
@@ -52,9 +49,6 @@ class Group:
     def rows(self) -> int:
         return self.size // self.inner if self.inner else 1
 
-    def items(self) -> list[Item]:
-        return [self.call] if self.call is not None else [i for i, _ in self.members]
-
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -74,8 +68,6 @@ class Grouping:
     """Groups of a program's items; `home` says where each computed root is made and at which level."""
 
     def __init__(self, program: Program) -> None:
-        unroll(program)
-        pack(program)
         inline(program)
         turn_crosswise(program)
         self.program = program
@@ -119,12 +111,8 @@ class Grouping:
         self._next <<= 1
         return group
 
-    def wait(self, group: Group, on: Iterable[Group]) -> None:
-        """Let `group` run after all of `on`, none of which runs after it."""
-        new = 0
-        for other in on:
-            new |= other.before | other.bits
-        new &= ~group.before
+    def _depend(self, group: Group, on: Group) -> None:
+        new = (on.before | on.bits) & ~group.before
         if not new:
             return
         late = group.bits | group.after
@@ -153,7 +141,7 @@ class Grouping:
         group = self._new_group(0)
         group.call = item
         for source in self._sources(item):
-            self.wait(group, [source])
+            self._depend(group, source)
         for root in item.outs:
             self.home[root] = (group, AFTER)
 
@@ -247,7 +235,7 @@ class Grouping:
             group.row_cost += cost(item.op)
         for source, refs in sources.items():
             if source is not group:
-                self.wait(group, [source])
+                self._depend(group, source)
                 if source.call is None:
                     group.edges += [(fit.level, ref) for ref in refs]
         for root in _memory_read(item):

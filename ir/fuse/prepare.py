@@ -33,11 +33,10 @@ Strides = Sequence[Sequence[int] | None]
 
 
 class Program:
-    """Items in order, the roots of the results, and the roots that must be stored (`stored`)."""
+    """Items in order, the refs of the results, and the roots that must be stored (`stored`)."""
 
-    def __init__(self, f: Function, strides: Strides | None, overwrites: Mapping[int, int] | None = None) -> None:
+    def __init__(self, f: Function, strides: Strides | None) -> None:
         self.name = f.name
-        self.overwrites = dict(overwrites or {})
         self.items: list[Item] = []
         self.constants: list[np.ndarray] = []
         self.params: list[Root] = []
@@ -89,7 +88,7 @@ class Program:
 
     def reduce(self, op: str, ref: Ref, runs: Sequence[tuple[int, bool]], dtype: DType) -> Ref:
         """`op` over the reduced runs of `ref`'s iteration."""
-        pattern = merge_runs(runs)
+        pattern = _merge(runs)
         size = math.prod(n for n, reduced in pattern if not reduced)
         if not any(reduced for _, reduced in pattern):
             if op in ("argmax", "argmin"):
@@ -149,9 +148,8 @@ class Program:
 
     def _result(self, i: int, value: Value) -> None:
         size, dtype = value.type.size, value.type.dtype
-        place = ("overwrite", self.overwrites[i]) if i in self.overwrites else ("result", i)
         if not size:
-            self.results.append(Root(f"out{i}", dtype, 0, place))
+            self.results.append(Root(f"out{i}", dtype, 0, ("result", i)))
             return
         ref = self._refs[value]
         ours = not ref.root.is_memory and ref.root.place is None and ref.root.size == size
@@ -159,7 +157,7 @@ class Program:
             ref = self.copy(ref)
         root = ref.root
         while True:
-            root.place = place
+            root.place = ("result", i)
             if root.alias is None:
                 break
             root = root.alias
@@ -417,7 +415,7 @@ def _is_const(ref: Ref) -> bool:
     return ref.root.item is not None and ref.root.item.op in ("const", "iota")
 
 
-def merge_runs(runs: Sequence[tuple[int, bool]]) -> Pattern:
+def _merge(runs: Sequence[tuple[int, bool]]) -> Pattern:
     merged: list[tuple[int, bool]] = []
     for n, reduced in runs:
         if n == 1:
