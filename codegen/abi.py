@@ -8,13 +8,14 @@ inputs, outputs: arrays of pointers to the parameters' first elements and to the
 arena: `Schedule.arena_bytes` bytes, aligned to 64. table: pointers to the large constants and to functions
 outside (BLAS), filled by the caller: the object itself holds no address and can be stored and reloaded.
 traps: three i64, zeros at first: the number of the first instruction that failed, counted from 1 (0: none), a
-value that it failed on, and a lock for who notes them. Code that traps runs to its end; its results mean
-nothing then, and the caller raises.
+value that it failed on, and a lock for who notes them. Code that traps runs to its end, or to where it would
+write to a parameter; its results mean nothing then, and the caller raises.
 
 `@call` is `@program` for arrays as objects: inputs and outputs hold addresses of ndarray objects, arena is one,
 and each has the address of its data at `offset`.
 
-Invariants: outputs, arena and table overlap nothing; inputs may overlap each other.
+Invariants: outputs, arena and table overlap nothing; inputs may overlap each other, but for those that a result
+overwrites, whose outputs are not looked at.
 Imports: `ir.errors`, `ir.fuse`, `ir.types`, `text`.
 """
 

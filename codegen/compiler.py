@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -128,18 +128,21 @@ def _address(function: str) -> int:
     return int(runtime()[PARALLEL]) if function == PARALLEL else blas_address(function)
 
 
-def compile_function(f: Function, strides: Sequence[Sequence[int] | None] | None = None) -> Executable:
+def compile_function(
+    f: Function, strides: Sequence[Sequence[int] | None] | None = None, overwrites: Mapping[int, int] | None = None
+) -> Executable:
     """Compile the straight-line function `f`, which has no ops that only steer differentiation.
 
-    `strides`: for each parameter its strides in elements, or None where it is row-major. Raises ValueError for
-    a function with control flow. Threads may call it; they compile one after another.
+    `strides`: for each parameter its strides in elements, or None where it is row-major. `overwrites`: the results
+    that are written into the memory of a parameter, by number, and that parameter (see `schedule`). Raises
+    ValueError for a function with control flow. Threads may call it; they compile one after another.
     """
     begun = time.perf_counter()
-    plan = schedule(f, strides, cores=cores())
+    plan = schedule(f, strides, cores=cores(), overwrites=overwrites)
     module = emit_module(plan, host())
     with _lock:
         llvm = compiler()
         library = llvm.link(llvm.object_code(module.text), CALL)
         addresses = [_address(name) for name in module.functions]
     seconds = time.perf_counter() - begun
-    return Executable(f, plan, module, strides, llvm, library, addresses, seconds)
+    return Executable(f, plan, module, strides, llvm, library, addresses, seconds, overwrites)

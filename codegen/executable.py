@@ -11,7 +11,7 @@ Imports: `ir`, `abi`, `module`, `pool`.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +44,8 @@ DATA_OFFSET = _data_offset()
 
 
 class Executable:
-    """A function compiled for the strides of its parameters. Call it with their arrays: the results are fresh.
+    """A function compiled for the strides of its parameters. Call it with their arrays: the results are fresh, but for
+    those that overwrite a parameter, which are its array.
 
     Attributes: function, schedule (prints its kernels), llvm_text, compile_seconds, arena_bytes, result_types.
     """
@@ -52,7 +53,7 @@ class Executable:
     def __init__(
         self, function: Function, schedule: Schedule, module: Module,
         strides: Sequence[Sequence[int] | None] | None, compiler: Compiler, library: Any, functions: Sequence[int],
-        compile_seconds: float,
+        compile_seconds: float, overwrites: Mapping[int, int] | None = None,
     ) -> None:
         self.function = function
         self.schedule = schedule
@@ -69,6 +70,7 @@ class Executable:
         self._layouts = [
             (t.dtype.numpy, t.shape, steps) for t, steps in zip(self._types, self._strides, strict=True)
         ]
+        self._overwrites = dict(overwrites or {})
         self._outputs = [(t.shape, t.dtype.numpy, t.nbytes) for t in self.result_types]
         self._arenas: list[np.ndarray] = []  # those that no call works in
         self._input_array = ctypes.c_void_p * len(self._types)
@@ -80,7 +82,8 @@ class Executable:
         """The results on `arrays`, which are aligned and have the parameters' types and strides.
 
         Raises TypeError, ShapeError, DTypeError or ValueError for others (alignment is not checked); BoundsError
-        or DivisionByZero, with the user's line, where the program meets one.
+        or DivisionByZero, with the user's line, where the program meets one: then no array has changed. An array
+        that is overwritten shares no memory with the others; this is not checked.
         """
         if len(arrays) != len(self._layouts):
             raise TypeError(f"@{self.function.name} takes {len(self._layouts)} arguments, got {len(arrays)}")
@@ -88,13 +91,21 @@ class Executable:
             alike = array.dtype == dtype and array.shape == shape and array.strides == strides
             if not (alike and isinstance(array, np.ndarray)):
                 self._check(i, array)
-        results = [POOL.empty(shape, dtype, nbytes) for shape, dtype, nbytes in self._outputs]
+        over = self._overwrites
+        for p in over.values():
+            if not arrays[p].flags.writeable:
+                raise ValueError(f"@{self.function.name}: %{self.function.params[p].name}, written to, is read-only")
+        results = [
+            arrays[over[i]] if i in over else POOL.empty(shape, dtype, nbytes)
+            for i, (shape, dtype, nbytes) in enumerate(self._outputs)
+        ]
         self.run_into(arrays, results)
         return results
 
     def run_into(self, arrays: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> None:
         """Write the results on `arrays` into `results`. Nothing is checked: types, strides and alignment are
-        those of the parameters and of the results, and results overlap nothing.
+        those of the parameters and of the results, and results overlap nothing (one that overwrites a parameter is not
+        looked at).
 
         Raises BoundsError or DivisionByZero; what `results` hold then means nothing.
         """

@@ -7,7 +7,8 @@ Every trip count is a constant. A phase picks its lanes: as many registers a val
 by default: two chains of dependences hide latency), never more lanes than the row has. No remainder loop:
 the last vector of a row begins where it ends with the row, so it does some elements again, which changes
 nothing, for outputs never alias inputs. Where counting twice would matter (sums), the lanes done before are
-masked: in the loop where the body is long, in a copy of the body after the loop where it is short.
+masked: in the loop where the body is long, in a copy of the body after the loop where it is short. So are those of
+a phase that changes a buffer in place: always in a copy, which stores the new lanes alone.
 
 Trapping lanes set a flag on a branch that is not taken, and go on with a value that cannot fault.
 
@@ -58,6 +59,7 @@ class Walk:
     sources: list[Node]  # what each accumulator adds
     n: int  # steps of the vector axis
     peel: bool
+    in_place: bool  # reads what it writes: each lane may be stored once
     mask: Vec | None = None  # lanes not done before, where some were
 
 
@@ -173,7 +175,9 @@ class Emitter:
         counted = any(a.masked for a in sums) or any(
             s.combine in ("sum", "prod") for s in phase.stores if not s.total
         )
-        walk = Walk(phase, lanes, {}, sums, sources, n, partial and counted and len(phase.body) <= PEEL_NODES)
+        in_place = _changes_in_place(phase)
+        peel = partial and (in_place or (counted and len(phase.body) <= PEEL_NODES))
+        walk = Walk(phase, lanes, {}, sums, sources, n, peel, in_place)
         used = {a for node in phase.body for a in node.args} | {s.node for s in phase.stores} | set(sources)
         for node, value in self.values.items():
             if node in used and node.level != ELEMENT:
@@ -287,7 +291,8 @@ class Emitter:
 
     def store(self, walk: Walk, store: Store, place: Place, value: Vec) -> None:
         if not store.combine:
-            self.memory.store(value, store.access, place.lanes, place.slow, place.index)
+            mask = walk.mask if walk.in_place else None
+            self.memory.store(value, store.access, place.lanes, place.slow, place.index, mask)
             return
         if walk.mask is not None and store.combine in ("sum", "prod"):
             value = walk.lanes.select(walk.mask, value, identity_of(store.combine, value.dtype))
@@ -401,6 +406,12 @@ class Emitter:
             first, _ = place.memory.number(node.access, self.outer, place.slow, place.index)
             return philox_run(m, key, offset, Vec(first, i64))
         return philox_elements(m, m.splat(key), m.splat(offset), self.numbers(node.access, place))
+
+
+def _changes_in_place(phase: Phase) -> bool:
+    """Whether the lanes of a phase write to a buffer that they load from."""
+    written = {s.access.buffer for s in phase.stores if not s.combine}
+    return any(n.op == "load" and n.access is not None and n.access.buffer in written for n in phase.body)
 
 
 def _flat(states: Sequence[Sequence[Vec]]) -> list[Vec]:

@@ -77,16 +77,20 @@ class Memory:
         last = self.address(access, dtype, slow, index, moved, width - 1)
         return self._reversed(lanes, lanes.load(last, dtype))
 
-    def store(self, value: Vec, access: Access, lanes: Lanes, slow: Sequence[str], index: str) -> None:
+    def store(
+        self, value: Vec, access: Access, lanes: Lanes, slow: Sequence[str], index: str, mask: Vec | None = None
+    ) -> None:
+        """Store lanes, those in `mask` alone if there is one."""
         step, dtype = self.step(access), value.dtype
         if lanes.width == 1 or step == 1:
-            lanes.store(value, self.address(access, dtype, slow, index))
+            lanes.store_where(mask, value, self.address(access, dtype, slow, index))
         elif step == -1:
             back = self.address(access, dtype, slow, index, (), lanes.width - 1)
-            lanes.store(self._reversed(lanes, value), back)
+            turned = None if mask is None else self._reversed(lanes, mask)
+            lanes.store_where(turned, self._reversed(lanes, value), back)
         else:
             base = self.address(access, dtype, slow, index)
-            self._scatter(lanes, lanes.to_memory(value), self._addresses(lanes, dtype, base, step, ()))
+            self._scatter(lanes, lanes.to_memory(value), self._addresses(lanes, dtype, base, step, ()), mask)
 
     def _reversed(self, lanes: Lanes, x: Vec) -> Vec:
         type = lanes.type(x.dtype)
@@ -123,8 +127,10 @@ class Memory:
             f"call {type} @{name}({pointers} {addresses}, i32 {dtype.itemsize}, {mask}, {type} poison)", dtype
         )
 
-    def _scatter(self, lanes: Lanes, raw: Vec, addresses: str) -> None:
+    def _scatter(self, lanes: Lanes, raw: Vec, addresses: str, where: Vec | None) -> None:
         name, type, pointers, mask = self._masked(lanes, raw.dtype, "scatter")
+        if where is not None:
+            mask = f"<{lanes.width} x i1> {where.text}"
         self.code.declare(name, "void", [type, pointers, "i32", f"<{lanes.width} x i1>"])
         self.code.line(
             f"call void @{name}({type} {raw.text}, {pointers} {addresses}, i32 {raw.dtype.itemsize}, {mask})"

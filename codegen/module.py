@@ -36,7 +36,9 @@ def emit_module(schedule: Schedule, target: Target) -> Module:
     frame = Frame(code)
     frame.constants = 1 + max((b.place[1] for b, _ in schedule.constants), default=-1)
     with code.function(f"void @{PROGRAM}({PARAMETERS})"):
-        for kernel in schedule.kernels:
+        for i, kernel in enumerate(schedule.kernels):
+            if i == schedule.commit and i and traps.table:
+                _leave_if_failed(code)
             if isinstance(kernel, LoopKernel):
                 _run(code, frame, names[kernel], kernel)
             else:
@@ -45,6 +47,18 @@ def emit_module(schedule: Schedule, target: Target) -> Module:
     emit_call_entry(code, len(schedule.params), len(schedule.results))
     head = f'target triple = "{target.triple}"\n'
     return Module(head + code.text(), tuple(frame.functions), traps)
+
+
+def _leave_if_failed(code: Code) -> None:
+    """Return, before anything is written to a parameter, where an instruction has failed."""
+    noted, failed = code.fresh(), code.fresh()
+    left, on = code.new_label("left"), code.new_label("on")
+    code.line(f"{noted} = load i64, ptr %traps")
+    code.line(f"{failed} = icmp ne i64 {noted}, 0")
+    code.line(f"br i1 {failed}, label %{left}, label %{on}")
+    code.start_block(left)
+    code.line("ret void")
+    code.start_block(on)
 
 
 def _define_all(code: Code, schedule: Schedule, target: Target, traps: Traps) -> dict[LoopKernel, str]:

@@ -237,6 +237,19 @@ class Lanes:
         type = self.memory_type(x.dtype)
         self.code.line(f"store {type} {raw.text}, ptr {pointer}, align {align or x.dtype.itemsize}{suffix}")
 
+    def store_where(self, mask: Vec | None, x: Vec, pointer: str) -> None:
+        """Store the lanes in `mask` to their places among adjacent elements; all of them where it is None."""
+        if mask is None or self.width == 1:
+            self.store(x, pointer)
+            return
+        raw, type, bits = self.to_memory(x), self.memory_type(x.dtype), self.type(bool_)
+        element = f"f{x.dtype.bits}" if x.dtype.is_floating_point else MEMORY_TYPE[x.dtype.code]
+        name = f"llvm.masked.store.v{self.width}{element}.p0"
+        self.code.declare(name, "void", [type, "ptr", "i32", bits])
+        self.code.line(
+            f"call void @{name}({type} {raw.text}, ptr {pointer}, i32 {x.dtype.itemsize}, {bits} {mask.text})"
+        )
+
     def from_memory(self, raw: Vec) -> Vec:
         """The register form of lanes in their memory form: a byte becomes a truth value."""
         if raw.dtype is not bool_:

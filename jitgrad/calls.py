@@ -5,7 +5,8 @@ inputs come from, what leaves the call (`leaving`), and its effects on what lies
 it: runs the program, commits the effects, builds what the function returns.
 
 Invariants: effects are committed once, after the program has run and everything that can raise has been
-checked. Imports: `recording`, `leaving`, `program`, `reads`, `signature`, `pytree`, `inplace`, `state`.
+checked; compiled code that writes to inputs in place does so after all that can fail in it.
+Imports: `recording`, `leaving`, `program`, `reads`, `signature`, `pytree`, `inplace`, `state`.
 """
 
 from __future__ import annotations
@@ -293,8 +294,10 @@ def program_of(recorded: Recorded, leaves: Sequence[Any], compiled: bool = True)
     """The program of a recording, laid out for the strides of this call's inputs."""
     inputs = [source_tensor(s, leaves) for s in recorded.sources]
     strides: list[Strides] = [layout_of(readable(array_of(t))) for t in inputs]
-    written = [i for i, _, _ in recorded.effects.writes]
-    return Program(recorded.function, recorded.wrt, recorded.differentiable, strides, compiled, written)
+    effects = recorded.effects
+    writes = {number: i for i, number, _ in effects.writes}
+    in_place = not effects.divisors  # they are looked at when the program has run
+    return Program(recorded.function, recorded.wrt, recorded.differentiable, strides, compiled, writes, in_place)
 
 
 def run(

@@ -79,8 +79,10 @@ def store(t: Tensor, result: Tensor) -> Tensor:
 
 
 def commit(t: Tensor, result: Tensor, graph: bool) -> None:
-    """`result` into the memory of `t` and, with `graph`, `t` into the place of `result`."""
-    np.copyto(t._array, result._array)
+    """`result` into the memory of `t`, if it is not there already, and, with `graph`, `t` into the place of
+    `result`."""
+    if result._array is not t._array:
+        np.copyto(t._array, result._array)
     t._storage.version += 1
     if graph and t._view is not None:
         views.written(t, result)

@@ -8,15 +8,15 @@ that takes residuals and cotangents. The backward is compiled when it is first r
 A backward under `create_graph=True` runs the gradient as a program of its own, over the inputs and the
 cotangents, so gradients of any order are compiled.
 
-Invariants: residuals and results are fresh arrays; inputs that the backward reads again are kept by
-reference and their version is checked. Imports: `autograd.graph`, `tensors`, `state`, `ir`; `codegen` only
-when something is compiled.
+Invariants: residuals and results are fresh arrays, but for results that overwrite an input in place; inputs that
+the backward reads again are kept by reference and their version is checked.
+Imports: `autograd.graph`, `tensors`, `state`, `ir`; `codegen` only when something is compiled.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -57,8 +57,10 @@ class Program:
 
     function: recorded, straight-line. wrt: parameters that get a gradient. differentiable: results that
     have one. strides: of the parameters, in elements (None: contiguous). compiled: whether native code is
-    made; otherwise the interpreter runs it (for recordings that serve one call only). overwritten: parameters
-    whose tensors are written to when the program has run: a backward keeps copies of them.
+    made; otherwise the interpreter runs it (for recordings that serve one call only). writes: for results, by
+    number, the parameter whose tensor they are written to; a backward keeps copies of such parameters as they
+    were. in_place: whether compiled code may write them itself, into the arrays it is given, once nothing can fail
+    any more. It does where they lie contiguously and no backward reads the result again.
     """
 
     def __init__(
@@ -68,9 +70,12 @@ class Program:
         differentiable: Sequence[int],
         strides: Sequence[Strides],
         compiled: bool = True,
-        overwritten: Iterable[int] = (),
+        writes: Mapping[int, int] | None = None,
+        in_place: bool = True,
     ) -> None:
-        self.overwritten = frozenset(overwritten)
+        self.writes = dict(writes or {})
+        self.overwritten = frozenset(self.writes.values())
+        self.in_place = in_place
         self.recorded = function
         self.wrt = tuple(wrt)
         self.differentiable = tuple(differentiable) if self.wrt else ()
@@ -143,12 +148,20 @@ class Program:
     @cached_property
     def plain(self) -> Runner:
         """Runs the function alone: parameters to results."""
-        return self._compile(lambda: self.primal, self.strides)
+        return self._compile(lambda: self.primal, self.strides, self._overwrites())
 
     @cached_property
     def forward(self) -> Runner:
         """Runs the forward: parameters to results and residuals."""
-        return self._compile(lambda: self.split.forward, self.strides)
+        return self._compile(lambda: self.split.forward, self.strides, self._overwrites(self.kept_results))
+
+    def _overwrites(self, kept: Collection[int] = ()) -> dict[int, int]:
+        """The results that compiled code writes into the memory of parameters, without those in `kept`."""
+        f = self.recorded
+        return {
+            r: p for r, p in self.writes.items()
+            if self.in_place and r not in kept and self.strides[p] is None and f.result_types[r] == f.params[p].type
+        }
 
     @cached_property
     def _kept_strides(self) -> tuple[Strides, ...]:
@@ -173,13 +186,15 @@ class Program:
         strides = (*self._kept_strides, *(None for _ in cts))
         return Program(function, (*self.wrt, *cts), range(len(self.wrt)), strides, self.compiled)
 
-    def _compile(self, function: Callable[[], Function], strides: Sequence[Strides]) -> Runner:
+    def _compile(
+        self, function: Callable[[], Function], strides: Sequence[Strides], overwrites: Mapping[int, int] | None = None
+    ) -> Runner:
         started = time.perf_counter()
         made = function()
         if self.compiled:
             from .codegen.compiler import compile_function
 
-            runner: Runner = compile_function(made, list(strides))
+            runner: Runner = compile_function(made, list(strides), overwrites)
         else:
 
             def runner(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -199,24 +214,22 @@ class Program:
                 wanted |= 1 << k
         if not (wanted and self.differentiable):
             return [make(a) for a in self.plain(arrays)]
+        kept = self.kept(inputs)
         out = self.forward(arrays)
         n = len(self.recorded.results)
         results = [make(a) for a in out[:n]]
-        node = self.node_class(self, inputs, results, out[n:])
+        node = self.node_class(self, inputs, kept, results, out[n:])
         for number, r in enumerate(self.differentiable):
             if self.reaches[number] & wanted:
                 t = results[r]
                 t._node, t._output_nr, t._requires_grad = node, number, True
         return results
 
-
     def kept(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """The inputs as a backward will read them: copies of those that are about to be written to."""
         if not self.overwritten:
             return inputs
-        return [
-            _copy(t) if i in self.overwritten else t for i, t in enumerate(inputs)
-        ]
+        return [_copy(t) if i in self.overwritten else t for i, t in enumerate(inputs)]
 
 
 def _copy(t: Tensor) -> Tensor:
@@ -234,6 +247,7 @@ class ProgramNode(Node):
         self,
         program: Program,
         inputs: Sequence[Tensor],
+        kept: Sequence[Tensor],
         results: Sequence[Tensor],
         residuals: list[np.ndarray],
     ) -> None:
@@ -241,7 +255,7 @@ class ProgramNode(Node):
         super().__init__([edges[i] for i in program.wrt], program.result_types)
         self._program = program
         self._residuals = residuals
-        self._inputs = tuple([Saved(t, e) for t, e in zip(program.kept(inputs), edges, strict=True)])
+        self._inputs = tuple([Saved(t, e) for t, e in zip(kept, edges, strict=True)])
         self._results = {i: Saved(results[i], None) for i in program.kept_results}
         self._released = False
 

@@ -13,7 +13,7 @@ Imports: `items`, `groups`, `kernel`, `views`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from ..core import Loc
@@ -29,9 +29,12 @@ Strides = tuple[int, ...]
 BufferOf = Callable[[Root], Buffer]
 
 
-def build(group: Group, grouping: Grouping, buffer_of: BufferOf, external: set[Root]) -> LoopKernel:
-    """The kernel of `group`. `external`: roots that other kernels or the caller read."""
-    return _Builder(group, grouping, buffer_of, external).kernel()
+def build(
+    group: Group, grouping: Grouping, buffer_of: BufferOf, external: set[Root], elided: Container[Item] = ()
+) -> LoopKernel:
+    """The kernel of `group` without its members in `elided`. `external`: roots that other kernels or the caller
+    read."""
+    return _Builder(group, grouping, buffer_of, external).kernel(elided)
 
 
 class _Builder:
@@ -173,9 +176,10 @@ class _Builder:
 
     # The kernel.
 
-    def kernel(self) -> LoopKernel:
+    def kernel(self, elided: Container[Item]) -> LoopKernel:
         for item, level in self.group.members:
-            self.member(item, level)
+            if item not in elided:
+                self.member(item, level)
         self.drop_dead()
         outer, inner = self.collapse()
         self.place(len(outer))

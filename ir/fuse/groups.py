@@ -16,6 +16,7 @@ Imports: `items`, `prepare`, `views`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .inline import inline, leaves
@@ -48,6 +49,9 @@ class Group:
     @property
     def rows(self) -> int:
         return self.size // self.inner if self.inner else 1
+
+    def items(self) -> list[Item]:
+        return [self.call] if self.call is not None else [i for i, _ in self.members]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +115,12 @@ class Grouping:
         self._next <<= 1
         return group
 
-    def _depend(self, group: Group, on: Group) -> None:
-        new = (on.before | on.bits) & ~group.before
+    def wait(self, group: Group, on: Iterable[Group]) -> None:
+        """Let `group` run after all of `on`, none of which runs after it."""
+        new = 0
+        for other in on:
+            new |= other.before | other.bits
+        new &= ~group.before
         if not new:
             return
         late = group.bits | group.after
@@ -141,7 +149,7 @@ class Grouping:
         group = self._new_group(0)
         group.call = item
         for source in self._sources(item):
-            self._depend(group, source)
+            self.wait(group, [source])
         for root in item.outs:
             self.home[root] = (group, AFTER)
 
@@ -235,7 +243,7 @@ class Grouping:
             group.row_cost += cost(item.op)
         for source, refs in sources.items():
             if source is not group:
-                self._depend(group, source)
+                self.wait(group, [source])
                 if source.call is None:
                     group.edges += [(fit.level, ref) for ref in refs]
         for root in _memory_read(item):

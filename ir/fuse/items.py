@@ -30,8 +30,9 @@ Pattern = tuple[tuple[int, bool], ...]  # runs of the iteration, slowest first: 
 @dataclass(eq=False, slots=True)
 class Root:
     """`place` is ('param', i) or ('constant', i) for memory given from outside, ('result', i) for what is
-    computed into a result, None for a temporary. `item` computes it; a root put together from several parts
-    has `writers` instead. `alias`: the root whose memory an in-place call takes over."""
+    computed into a result, ('overwrite', i) for what replaces parameter i, None for a temporary. `item` computes
+    it; a root put together from several parts has `writers` instead. `alias`: the root whose memory an in-place call
+    takes over."""
 
     name: str
     dtype: DType

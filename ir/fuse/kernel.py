@@ -30,7 +30,9 @@ A kernel with `chunks` may run as that many pieces of its first outer axis at on
 of the buffers in `private`, of the size that stands there.
 
 Invariants: nodes of a list come after their arguments; strides of an access are in elements, one for each
-axis of `outer + inner`; no kernel has an axis of size 0 or 1; buffers of a kernel are distinct memory.
+axis of `outer + inner`; no kernel has an axis of size 0 or 1; buffers of a kernel are distinct memory. A buffer
+that a kernel both loads from and writes to without `combine` (a `keep` apart) is one that it changes in place: each
+element is loaded at the step that writes it, and not after.
 Imports: `core` and `types` of the IR.
 """
 
@@ -172,12 +174,16 @@ Kernel = LoopKernel | CallKernel
 
 @dataclass(eq=False, slots=True)
 class Schedule:
+    """`results`: of one that replaces a parameter, the parameter's own. Kernels before number `commit` write to no
+    parameter; those from there on cannot fail."""
+
     name: str
     params: list[Buffer]
     results: list[Buffer]
     constants: list[tuple[Buffer, np.ndarray]]
     kernels: list[Kernel]
     arena_bytes: int
+    commit: int
 
     def __str__(self) -> str:
         return to_text(self)
@@ -266,9 +272,11 @@ def _call(kernel: CallKernel) -> list[str]:
 def to_text(schedule: Schedule) -> str:
     """The schedule for people: buffers, then each kernel's loops. It is not parsed."""
     lines = [f"schedule @{schedule.name} arena {schedule.arena_bytes} bytes"]
-    named = [*schedule.params, *schedule.results, *(b for b, _ in schedule.constants)]
+    named = dict.fromkeys([*schedule.params, *schedule.results, *(b for b, _ in schedule.constants)])
     lines += [f"  {b.name}: {b.dtype.code} x {b.size}  {b.place[0]} {b.place[1]}" for b in named]
     for i, kernel in enumerate(schedule.kernels):
+        if i == schedule.commit:
+            lines.append("commit: parameters are written to from here on")
         if isinstance(kernel, LoopKernel):
             lines.append(f"kernel {i}: loops")
             lines += _loops(kernel)

@@ -6,7 +6,7 @@ What is turned into what:
   - gather: a map item with a checked index, read at a computed place. Through elementwise operands it is
     pushed first (the element asked for is computed, not the whole array)
   - scatter, scatter_add with one index a row: select(iota == index, new, old); others a call, in place on a
-    copy of the operand
+    copy of the operand, or on the operand where a scatter made it for this one alone
   - matmul with a vector, an outer product, a product of integers: multiplication and sum, which fuse
   - work over no elements: nothing; reductions of none: their identity
 
@@ -16,6 +16,7 @@ Imports: `core`, `types`, `items`, `pick`, `views`.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -33,16 +34,19 @@ Strides = Sequence[Sequence[int] | None]
 
 
 class Program:
-    """Items in order, the refs of the results, and the roots that must be stored (`stored`)."""
+    """Items in order, the roots of the results, and the roots that must be stored (`stored`)."""
 
-    def __init__(self, f: Function, strides: Strides | None) -> None:
+    def __init__(self, f: Function, strides: Strides | None, overwrites: Mapping[int, int] | None = None) -> None:
         self.name = f.name
+        self.overwrites = dict(overwrites or {})
         self.items: list[Item] = []
         self.constants: list[np.ndarray] = []
         self.params: list[Root] = []
         self.stored: set[Root] = set()
         self.results: list[Root] = []
         self._refs: dict[Value, Ref] = {}
+        self._updated: dict[Value, Ref] = {}  # what calls of scatters give
+        self._uses = Counter(a for values in (*(i.args for i in f.instrs), f.results) for a in values)
         self._loc: Loc | None = None
         for i, p in enumerate(f.params):
             self._param(i, p, strides[i] if strides is not None else None)
@@ -148,8 +152,9 @@ class Program:
 
     def _result(self, i: int, value: Value) -> None:
         size, dtype = value.type.size, value.type.dtype
+        place = ("overwrite", self.overwrites[i]) if i in self.overwrites else ("result", i)
         if not size:
-            self.results.append(Root(f"out{i}", dtype, 0, ("result", i)))
+            self.results.append(Root(f"out{i}", dtype, 0, place))
             return
         ref = self._refs[value]
         ours = not ref.root.is_memory and ref.root.place is None and ref.root.size == size
@@ -157,7 +162,7 @@ class Program:
             ref = self.copy(ref)
         root = ref.root
         while True:
-            root.place = ("result", i)
+            root.place = place
             if root.alias is None:
                 break
             root = root.alias
@@ -378,7 +383,9 @@ class Program:
                 new = self.map("add", (old, new), t.dtype, t.size)
             hit = self.map("eq", (self.iota(t.shape, axis, narrow), place), bool_, t.size)
             return [self.map("select", (hit, new, old), t.dtype, t.size)]
-        target = self.copy(old)
+        # What another scatter has made, and nobody else reads, is taken over.
+        made = self._updated.get(x) if self._uses[x] == 1 else None
+        target = made or self.copy(old)
         lead, mid = math.prod(t.shape[:batch]), math.prod(t.shape[batch:axis])
         rest, own = math.prod(t.shape[axis + 1 :]), math.prod(index.type.shape[batch:])
         (out,) = self.call(
@@ -387,6 +394,7 @@ class Program:
             [(t.dtype, t.size)],
         )
         out.root.alias = target.root
+        self._updated[instr.out] = out
         return [out]
 
     # Ops with kernels of their own.

@@ -5,16 +5,17 @@ Imports: everything else in this package.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..core import Function
-from ..types import DType, i64
+from ..types import DType, contiguous_strides, i64
 from . import views
 from .build import build
 from .groups import Group, Grouping
 from .inline import leaves
 from .items import Item, Root
-from .kernel import Buffer, CallKernel, Kernel, Operand, Schedule
+from .kernel import Buffer, CallKernel, Kernel, LoopKernel, Operand, Schedule
+from .overwrite import can_fail, copy_back, plan, rewrites_in_step
 from .parallel import split
 from .prepare import Program
 from .rows import block_rows
@@ -24,65 +25,129 @@ ALIGN = 64  # bytes: a cache line, and the widest vector
 
 
 def schedule(
-    f: Function, strides: Sequence[Sequence[int] | None] | None = None, *, cores: int = 1
+    f: Function, strides: Sequence[Sequence[int] | None] | None = None, *, cores: int = 1,
+    overwrites: Mapping[int, int] | None = None,
 ) -> Schedule:
     """The kernels of the straight-line function `f`.
 
     `strides`: for each parameter its strides in elements, or None for row-major order. `cores`: how many may
-    share the work of a kernel. Raises ValueError for
-    a function with control flow or with ops that only steer differentiation.
+    share the work of a kernel. `overwrites`: for results, by number, the parameter whose memory is to hold them in
+    the end; it shares no memory with the other parameters. Raises ValueError for
+    a function with control flow or with ops that only steer differentiation, and where a parameter that is
+    overwritten has not the result's type, is not row-major or is overwritten twice.
     """
-    program = Program(f, strides)
+    if overwrites:
+        _check_overwrites(f, strides, overwrites)
+    program = Program(f, strides, overwrites)
     grouping = Grouping(program)
     return _Layout(program, grouping).schedule(cores)
+
+
+def _check_overwrites(
+    f: Function, strides: Sequence[Sequence[int] | None] | None, overwrites: Mapping[int, int]
+) -> None:
+    if len(set(overwrites.values())) != len(overwrites):
+        raise ValueError(f"@{f.name}: two results overwrite one parameter")
+    for r, p in overwrites.items():
+        want, got = f.params[p].type, f.results[r].type
+        steps = None if strides is None else strides[p]
+        if want != got:
+            raise ValueError(f"@{f.name}: result {r}, {got}, cannot overwrite %{f.params[p].name}, {want}")
+        if steps is not None and tuple(steps) != contiguous_strides(want.shape):
+            raise ValueError(f"@{f.name}: %{f.params[p].name}, which is overwritten, is not in row-major order")
 
 
 class _Layout:
     def __init__(self, program: Program, grouping: Grouping) -> None:
         self.program = program
         self.grouping = grouping
+        self.direct = {base(o.result): o for o in plan(program, grouping)}
         self.groups = grouping.ordered()
         self.buffers: dict[Root, Buffer] = {}
         self.constants: dict[int, Buffer] = {}
+        self.external = self.read_elsewhere()
+        self.elided: set[Item] = set()
 
     def schedule(self, cores: int) -> Schedule:
+        made = self.in_place()
+        writing = {self.buffer_of(p) for p in map(self.overwritten, self.program.results) if p is not None}
+        first = next((i for i, k in enumerate(made) if not writing.isdisjoint(k.writes())), len(made))
+        before = self.finish(made[:first], cores)
+        back = [copy_back(self.buffer_of(r), self.buffer_of(p)) for r, p in self.copied()]
+        after = [*self.finish(made[first:], cores), *(part for k in back for part in split(k, cores))]
         params = [self.buffer_of(root) for root in self.program.params]
-        results = [self.buffer_of(root) for root in self.program.results]
-        external = self.external()
-        kernels = [part for g in self.groups for k in self.kernels(g, external) for part in split(k, cores)]
+        results = [self.buffer_of(self.overwritten(root) or root) for root in self.program.results]
         constants = [(self.constants[i], self.program.constants[i]) for i in sorted(self.constants)]
-        arena = lay_out(kernels)
-        return Schedule(self.program.name, params, results, constants, kernels, arena)
+        kernels = [*before, *after]
+        return Schedule(self.program.name, params, results, constants, kernels, lay_out(kernels), len(before))
+
+    def in_place(self) -> list[Kernel]:
+        """The kernel of each group. What cannot be done in place after all becomes a temporary."""
+        while True:
+            self.buffers, self.constants = {}, {}
+            self.elided = {item for o in self.direct.values() for item in o.elided}
+            made = [k for g in self.groups if (k := self.kernel(g)) is not None]
+            loops = [(k, set(k.writes())) for k in made if isinstance(k, LoopKernel)]
+            unsafe = {
+                root for root, o in self.direct.items() for k, written in loops
+                if (b := self.buffer_of(o.param)) in written and not rewrites_in_step(k, b)
+            }
+            if not unsafe:
+                return made
+            self.direct = {root: o for root, o in self.direct.items() if root not in unsafe}
+
+    def overwritten(self, result: Root) -> Root | None:
+        """The parameter that a result replaces."""
+        place = result.place
+        return self.program.params[place[1]] if place is not None and place[0] == "overwrite" else None
+
+    def copied(self) -> list[tuple[Root, Root]]:
+        """Results that are to be copied to the parameters they replace, and those."""
+        found = ((r, self.overwritten(r)) for r in self.program.results if r.size and base(r) not in self.direct)
+        return [(r, p) for r, p in found if p is not None]
+
+    def finish(self, kernels: Sequence[Kernel], cores: int) -> list[Kernel]:
+        """Kernels laid out for vectors and cut into chunks."""
+        out: list[Kernel] = []
+        for kernel in kernels:
+            parts: list[Kernel] = [kernel]
+            if isinstance(kernel, LoopKernel):
+                block_rows(kernel)
+                parts = widen(kernel)
+            out += [piece for part in parts for piece in split(part, cores)]
+        return out
 
     def buffer_of(self, root: Root) -> Buffer:
-        while root.alias is not None:
-            root = root.alias
+        root = base(root)
+        if root in self.direct:
+            root = self.direct[root].param
         if root not in self.buffers:
             place = root.place or ("temp", 0)
+            if place[0] == "overwrite":
+                place = ("temp", 0)
             name = root.name if place[0] in ("temp", "param") else f"{place[0]}{place[1]}"
             self.buffers[root] = Buffer(name, root.dtype, root.size, place)
             if place[0] == "constant":
                 self.constants[place[1]] = self.buffers[root]
         return self.buffers[root]
 
-    def external(self) -> set[Root]:
+    def read_elsewhere(self) -> set[Root]:
         """Roots read outside the kernel that makes them."""
         found = set(self.program.stored)
         for group in self.groups:
-            items = [group.call] if group.call is not None else [i for i, _ in group.members]
-            for item in items:
+            for item in group.items():
                 for root, _ in leaves(item.args):
                     home = self.grouping.home.get(root)
                     if home is None or home[0] is not group:
                         found.add(root)
         return found
 
-    def kernels(self, group: Group, external: set[Root]) -> list[Kernel]:
+    def kernel(self, group: Group) -> Kernel | None:
+        """The kernel of a group, if it has anything to do."""
         if group.call is not None:
-            return [self.call(group.call)]
-        kernel = build(group, self.grouping, self.buffer_of, external)
-        block_rows(kernel)
-        return widen(kernel)
+            return self.call(group.call)
+        kernel = build(group, self.grouping, self.buffer_of, self.external, self.elided)
+        return kernel if kernel.stores() or can_fail(group) else None
 
     def call(self, item: Item) -> CallKernel:
         args = []
@@ -93,6 +158,13 @@ class _Layout:
         outs = [self.buffer_of(r) for r in item.outs]
         scratch = [Buffer("scratch", d, n, ("temp", 0)) for d, n in _scratch(item)]
         return CallKernel(item.op, args, outs, item.attrs, item.loc, scratch)
+
+
+def base(root: Root) -> Root:
+    """The root whose memory holds `root`."""
+    while root.alias is not None:
+        root = root.alias
+    return root
 
 
 def _scratch(item: Item) -> list[tuple[DType, int]]:
