@@ -82,6 +82,7 @@ class Program:
         self.strides = tuple(strides)
         self.compiled = compiled
         self.compile_seconds = 0.0
+        self._gradients: dict[tuple[bool, ...], Program] = {}  # by which cotangents are given
 
     @cached_property
     def node_class(self) -> type[ProgramNode]:
@@ -117,6 +118,11 @@ class Program:
             if mask:
                 masks.update((o, mask) for o in instr.outs if o.type.dtype.is_floating_point)
         return tuple(masks.get(self.recorded.results[r], 0) for r in self.differentiable)
+
+    @cached_property
+    def tells_cotangents(self) -> bool:
+        """Whether a backward that the user wrote depends on which results have a cotangent."""
+        return any(i.op == "custom_grad" and i.attrs["sets"] for i in self.recorded.instrs)
 
     @cached_property
     def used(self) -> frozenset[int]:
@@ -174,15 +180,23 @@ class Program:
         saved = [self._kept_strides[i] if kind == "param" else None for kind, i in self.split.saved]
         return self._compile(lambda: self.split.backward, saved + [None] * len(self.differentiable))
 
-    @cached_property
-    def gradient(self) -> Program:
-        """The gradients of `wrt` as a program over the parameters and the cotangents."""
+    def gradient(self, given: tuple[bool, ...]) -> Program:
+        """The gradients of `wrt` as a program over the parameters and the cotangents: all of them, or only the `given`
+        ones where a zero is not the same as none."""
+        key = given if self.tells_cotangents else ()
+        made = self._gradients.get(key)
+        if made is None:
+            differentiable = [r for i, r in enumerate(self.differentiable) if not key or key[i]]
+            made = self._gradients.setdefault(key, self._gradient(differentiable))
+        return made
+
+    def _gradient(self, differentiable: Sequence[int]) -> Program:
         n, m = len(self.recorded.params), len(self.recorded.results)
-        joint = vjp(self.simplified, self.wrt, self.differentiable)
+        joint = vjp(self.simplified, self.wrt, differentiable)
         function = Function.straight(
             f"{self.recorded.name}_grad", joint.params, joint.instrs, joint.results[m:]
         )
-        cts = range(n, n + len(self.differentiable))
+        cts = range(n, n + len(differentiable))
         strides = (*self._kept_strides, *(None for _ in cts))
         return Program(function, (*self.wrt, *cts), range(len(self.wrt)), strides, self.compiled)
 
@@ -269,11 +283,24 @@ class ProgramNode(Node):
                 "backward inside a traced function reached the graph of another traced call, made outside of it",
                 hint="call the function inside the traced function, or call backward outside",
             )
+        if self._program.tells_cotangents and any(ct is None for ct in cts):
+            gradient = self._again(cts)
+            given = [np.asarray(ct, order="C") for ct in cts if ct is not None]
+            arrays = [readable(saved.payload) for saved in self._inputs]  # type: ignore[arg-type]
+            return self._reached(cts, gradient.plain([*arrays, *given]))
         full = [
             np.zeros(t.shape, t.dtype.numpy) if ct is None else np.asarray(ct, order="C")
             for ct, t in zip(cts, self.result_types, strict=True)
         ]
         return self._reached(cts, self._program.backward([*self._saved(), *full]))
+
+    def _again(self, cts: Sequence[Any]) -> Program:
+        """The program that computes the gradient of `cts` from the inputs, which are as they were."""
+        gradient = self._program.gradient(tuple([ct is not None for ct in cts]))
+        for i in gradient.used:
+            if i < len(self._inputs):
+                self._inputs[i].check()
+        return gradient
 
     def _reached(self, cts: list[Any], grads: Sequence[Any]) -> list[Any]:
         """`grads` where a result with a cotangent depends on the input; None elsewhere, as eager has it."""
@@ -295,15 +322,14 @@ class ProgramNode(Node):
         return arrays
 
     def _pull_with_graph(self, cts: list[Any]) -> list[Any]:
-        for i in self._program.gradient.used:
-            if i < len(self._inputs):
-                self._inputs[i].check()
+        gradient = self._again(cts)
         inputs = [saved.tensor() for saved in self._inputs]
         full = [
             make(np.zeros(t.shape, t.dtype.numpy)) if ct is None else contiguous(ct)
             for ct, t in zip(cts, self.result_types, strict=True)
+            if ct is not None or not self._program.tells_cotangents
         ]
-        return self._reached(cts, self._program.gradient([*inputs, *full]))
+        return self._reached(cts, gradient([*inputs, *full]))
 
     def release(self) -> None:
         if self._program.split.saved:

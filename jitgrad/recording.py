@@ -326,7 +326,7 @@ class Recording:
             return self.emit("detach", (value,), {})[0]
         ct = Value(t.type_, self.builder.fresh())
         backward = Function.straight(f"overwritten{len(self.builder.instrs)}", (value, ct), (), (ct,))
-        attrs = {"backward": backward, "results": 1, "inputs": 1}
+        attrs = {"backward": backward, "results": 1, "inputs": 1, "sets": ()}
         return self.emit("custom_grad", (value, self.value(t)), attrs)[0]
 
     def alias(self, t: Tensor) -> Tensor:

@@ -317,7 +317,7 @@ class _Drawer:
         if self.custom and x.type.dtype.is_floating_point:
             # 2x and its derivative, which a user wrote.
             doubled = self.b.mul(x, 2.0)
-            attrs = {"backward": _doubling(x.type), "results": 1, "inputs": 1}
+            attrs = {"backward": _doubling(x.type), "results": 1, "inputs": 1, "sets": ()}
             self.keep(self.b.emit("custom_grad", (doubled, x), attrs)[0], 2 * self.limit(x))
         else:
             self.keep(self.b.detach(x), self.bound.get(x))

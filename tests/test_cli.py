@@ -280,7 +280,7 @@ def test_opt_keeps_functions_that_others_refer_to(run, tmp_path):
     path.write_text("""
 func @f(%x: f64[2]) -> (f64[2]) {
   %0: f64[2] = exp %x
-  %1: f64[2] = custom_grad %0, %x {backward=@back, results=1, inputs=1}
+  %1: f64[2] = custom_grad %0, %x {backward=@back, results=1, inputs=1, sets=[]}
   return %1
 }
 func @back(%out: f64[2], %ct: f64[2]) -> (f64[2]) {

@@ -401,7 +401,7 @@ func @f(%x: f64[2]) -> (f64[2]) {
 CUSTOM = """
 func @f(%x: f64[2], %s: f64[2]) -> (f64[2]) {
   %0: f64[2] = exp %x  @ user.py:3
-  %1: f64[2] = custom_grad %0, %x, %s {backward=@back, results=1, inputs=1}  @ user.py:4
+  %1: f64[2] = custom_grad %0, %x, %s {backward=@back, results=1, inputs=1, sets=[]}  @ user.py:4
   return %1
 }
 
@@ -432,7 +432,7 @@ def test_custom_grad_of_several_results():
 func @f(%x: f64[2], %n: i64[2]) -> (f64[2]) {
   %0: f64[2] = sin %x
   %1: f64[2] = cos %x
-  %2: f64[2], %3: f64[2] = custom_grad %0, %1, %x, %n {backward=@back, results=2, inputs=2}
+  %2: f64[2], %3: f64[2] = custom_grad %0, %1, %x, %n {backward=@back, results=2, inputs=2, sets=[]}
   %4: f64[2] = mul %3, %3
   return %4
 }
@@ -447,6 +447,25 @@ func @back(%out0: f64[2], %out1: f64[2], %ct0: f64[2], %ct1: f64[2]) -> (f64[2],
     x, ct = np.array([1.0, 2.0]), np.array([1.0, 10.0])
     gradient = interpret(joint, [x, np.arange(2), ct])[-1]
     np.testing.assert_array_equal(gradient, 2 * ct * np.cos(x) * np.sin(x))
+
+
+def test_custom_grad_tells_which_results_have_a_cotangent():
+    f = parse_function("""
+func @f(%x: f64[]) -> (f64[], f64[]) {
+  %0: f64[], %1: f64[] = custom_grad %x, %x, %x {backward=@back, results=2, inputs=1, sets=[3, 1]}
+  return %0, %1
+}
+func @back(%out0: f64[], %out1: f64[], %ct0: f64[], %ct1: f64[]) -> (f64[], f64[]) {
+  %0: f64[] = sub %ct0, %ct1
+  %1: f64[] = neg %ct0
+  return %0, %1
+}""")
+    verify(f)
+    x, a, b = np.array(1.0), np.array(10.0), np.array(3.0)
+    assert interpret(vjp(f, [0]), [x, a, b])[-1] == 7
+    assert interpret(vjp(f, [0], [0]), [x, a])[-1] == -10
+    with pytest.raises(DifferentiationError, match=r"@back has no gradient .* of its 2 results only \[1\]"):
+        vjp(f, [0], [1])
 
 
 def test_custom_grad_has_no_forward_mode():

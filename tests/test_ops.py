@@ -473,6 +473,13 @@ def test_philox_known_answers():
     assert same(last[4:], philox_bits(np.array(7), np.array(0), (4,))), "the counter wraps at 2^64"
 
 
+@pytest.mark.parametrize("sets", [(0,), (2,), (1, 1), (-1,)])
+def test_custom_grad_wants_sets_of_its_results(sets):
+    sample = samples_of("custom_grad")[0]
+    with pytest.raises(TypeError, match="are no sets of 1 results, each listed once"):
+        TABLE["custom_grad"].result_types(types_of(sample), {**sample.attrs, "sets": sets})
+
+
 def test_custom_grad_wants_a_fitting_backward():
     sample = samples_of("custom_grad")[0]
     types = types_of(sample)

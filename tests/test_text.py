@@ -133,7 +133,7 @@ def test_spelling_of_locations() -> None:
 # Functions that refer to functions.
 
 CUSTOM = """func @f(%x: f32[3]) -> (f32[3]) {
-  %0: f32[3] = custom_grad %x, %x {backward=@g, results=1, inputs=1}
+  %0: f32[3] = custom_grad %x, %x {backward=@g, results=1, inputs=1, sets=[]}
   return %0
 }
 

@@ -40,13 +40,13 @@ def constant(value: object) -> Instr:
 
 
 def custom(backward: Function) -> Instr:
-    return Instr("custom_grad", (X, X), {"backward": backward, "results": 1, "inputs": 1}, (Y,))
+    return Instr("custom_grad", (X, X), {"backward": backward, "results": 1, "inputs": 1, "sets": ()}, (Y,))
 
 
 def circle() -> Function:
     """One that inference cannot see: the function it calls, itself, has the right types."""
     out, ct = Value(VECTOR, "out"), Value(VECTOR, "ct")
-    attrs: dict[str, object] = {"results": 1, "inputs": 1}
+    attrs: dict[str, object] = {"results": 1, "inputs": 1, "sets": ()}
     f = Function.straight("f", (out, ct), (Instr("custom_grad", (ct, ct), attrs, (Y,)),), (Y,))
     attrs["backward"] = f
     return f

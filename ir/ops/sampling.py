@@ -511,5 +511,5 @@ def custom_grad(rng: Rng) -> Iterator[Sample]:
         rules = (Instr("mul", (y, ct), {}, (gx,)), Instr("mul", (x, ct), {}, (gy,)))
         backward = Function.straight("backward", (x, y, out, ct), rules, (gx, gy))
         a, b = (_laid_out(_with(rng, _real), f64, shape, place) for _ in range(2))
-        attrs = {"backward": backward, "results": 1, "inputs": 2}
+        attrs = {"backward": backward, "results": 1, "inputs": 2, "sets": ()}
         yield Sample((a * b, a, b, a, b), attrs, grad=False)

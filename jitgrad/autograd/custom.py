@@ -1,11 +1,12 @@
 """The backward that a user wrote, inside a recording: a function of its own in the IR.
 
 It is recorded at once, when the Function is applied. Its instructions are cut out of the recording and become the
-function of a `custom_grad` op over what they use, so compiled gradients are the user's.
+function of a `custom_grad` op over what they use, so compiled gradients are the user's. A backward that gets None for
+results without gradient is recorded for every set of results with one.
 
 Invariants: nothing else of such a backward lasts. It has no effects (`Recording` refuses them), and a tensor that it
 made and stored somewhere is as one of a recording that has ended.
-Imports: `domains`, `tensors`, `sources`, `ir`.
+Imports: `domains`, `dispatch`, `errors`, `tensors`, `sources`, `ir`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..dispatch import blame
+from ..errors import TraceError
 from ..ir.core import Function, Instr, Value
 from ..sources import RecordedStorage
 from ..tensors import Storage, Tensor
@@ -21,6 +24,8 @@ from .domains import ValueDomain
 if TYPE_CHECKING:
     from ..recording import Recording
     from .function import FunctionNode
+
+MOST_RESULTS = 4  # 15 sets
 
 
 def record_backward(
@@ -32,18 +37,52 @@ def record_backward(
     if not inputs or not passed:
         return
     cts = [Value(t.type_, recording.builder.fresh()) for t in passed]
-    cut, outs = _recorded(recording, node, args, passed, cts)
+    sets, cut, outs = _recorded_sets(recording, node, args, passed, cts)
     own = [recording.value(t) for t in passed]
     bound = (*own, *cts)
     saved = _free(cut, outs, set(bound))
     name = f"{node.name()}{len(recording.builder.instrs)}"
     backward = Function.straight(name, (*saved, *bound), tuple(cut), tuple(outs))
     operands = (*own, *(recording.value(a) for a in inputs), *saved)
-    attrs = {"backward": backward, "results": len(passed), "inputs": len(inputs)}
+    attrs = {"backward": backward, "results": len(passed), "inputs": len(inputs), "sets": sets}
     node.origin = own[0]
     for t, value in zip(passed, recording.emit("custom_grad", operands, attrs), strict=True):
         node.rebind(recording.value(t), value)
         t._array = value
+
+
+def _recorded_sets(
+    recording: Recording, node: FunctionNode, args: Sequence[Any], passed: Sequence[Tensor], cts: Sequence[Value]
+) -> tuple[tuple[int, ...], list[Instr], list[Value]]:
+    """The `sets` of custom_grad, all instructions, and the gradients, one group after another.
+
+    Sets for which the backward raises are left out, for they may never be asked for; raises what it raises for all
+    results, and TraceError for too many of them.
+    """
+    if node.materializes or len(passed) == 1:
+        return (), *_recorded(recording, node, args, passed, cts)
+    if len(passed) > MOST_RESULTS:
+        raise blame(TraceError(
+            f"set_materialize_grads(False) inside a traced function, in a Function with {len(passed)} results that "
+            f"have a gradient: backward is compiled for every set of them, which is done for up to {MOST_RESULTS}",
+            hint="let it get zeros, mark results as non-differentiable, or run the function under jitgrad.eager()",
+        ))
+    everything = (1 << len(passed)) - 1
+    sets: list[int] = []
+    cut: list[Instr] = []
+    outs: list[Value] = []
+    for members in range(everything, 0, -1):
+        chosen = [i for i in range(len(passed)) if members >> i & 1]
+        try:
+            more, gradients = _recorded(recording, node, args, [passed[i] for i in chosen], [cts[i] for i in chosen])
+        except Exception:
+            if members == everything:
+                raise
+            continue
+        sets.append(members)
+        cut += more
+        outs += gradients
+    return tuple(sets), cut, outs
 
 
 def _recorded(

@@ -97,6 +97,11 @@ class FunctionNode(Node):
         """Whether backward gets zeros (the default) or None for results without gradient."""
         self._materialize = bool(value)
 
+    @property
+    def materializes(self) -> bool:
+        """Whether backward gets zeros for results without gradient."""
+        return self._materialize
+
     def pull(self, domain: Any, cts: list[Any], wanted: Sequence[bool]) -> Sequence[Any]:
         full = [
             domain.builder.zeros(t) if ct is None and self._materialize else ct
