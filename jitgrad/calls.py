@@ -6,7 +6,7 @@ it: runs the program, commits the effects, builds what the function returns.
 
 Invariants: effects are committed once, after the program has run and everything that can raise has been
 checked; compiled code that writes to inputs in place does so after all that can fail in it.
-Imports: `recording`, `leaving`, `program`, `reads`, `signature`, `pytree`, `inplace`, `state`.
+Imports: `recording`, `leaving`, `program`, `reads`, `watcher`, `signature`, `pytree`, `inplace`, `state`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from .ir.types import TensorType, f64
 from .leaving import Broken, Call, Exit, Passed, Place
 from .program import Program, Strides, layout_of, readable
 from .pytree import Structure, containers, flatten, unflatten
-from .reads import Beforehand, Watcher
+from .reads import Beforehand
 from .recording import Recording, array_of
 from .signature import STATIC, is_number, tensor_key
-from .sources import Argument, Capture, Draw, GradOf, Key, Offset, Source, StandIn
+from .sources import Argument, Capture, Draw, GradOf, Key, Offset, Over, Source, StandIn
 from .state import defaults, state
 from .tensors import Tensor, become, make
+from .watcher import Watcher
 
 _FUNCTIONS = (FunctionType, BuiltinFunctionType)
 Containers = list[tuple[Any, Any]]  # mutable containers among the arguments, and what the function got for them
@@ -112,6 +113,7 @@ def record(
             failed = error
         if recording.failure is not None:
             raise recording.failure
+        _renew(recording)
         changed = _changed(pairs, structure, inside, (new_args, new_kwargs))
         obstacle = _obstacle(recording, modes, bool(changed))
         holder, returned = [_marked(returned, {id(c): i for i, c in enumerate(containers_in)})], None
@@ -158,14 +160,19 @@ def _changed(containers: Containers, structure: Structure, inside: list[Any], no
     return [] if same else containers
 
 
+def _renew(recording: Recording) -> None:
+    """What the function made over NumPy arrays is made anew at every call."""
+    made = {id(t): array_of(t) for t in recording.made_here}
+    for m in recording.stand_ins:
+        if id(m.outside) in made:
+            m.source = Over(made[id(m.outside)])
+
+
 def _obstacle(recording: Recording, modes: tuple[Any, Any], changed: bool) -> str:
     if modes != (state.grad_enabled, defaults.dtype):
         return "it leaves another grad mode or default dtype behind"
     if changed:
         return "it changes a list, dict or object that was passed to it"
-    made = {id(t) for t in recording.made_here}
-    if any(id(m.outside) in made for m in recording.stand_ins):
-        return "it makes a tensor over a NumPy array, whose memory is another at every call"
     return ""
 
 
@@ -229,7 +236,7 @@ def _finish(
             if m.reads_grad and m.outside is not None
         ],
         reached=[m.source for m in made if m.reached],
-        met=[(m.source, m.outside) for m in made if m.met and m.outside is not None],
+        met=[(m.source, m.outside) for m in made if m.met and m.outside is not None and not isinstance(m.source, Over)],
         stand_ins=list(made),
         consumed=frozenset(recording.consumed),
         survivors=kept,
@@ -280,6 +287,8 @@ def source_tensor(source: Source, leaves: Sequence[Any]) -> Tensor:
             return make(x if isinstance(x, np.ndarray) else np.asarray(x, np.float64))
         case Capture(tensor):
             return tensor
+        case Over(array):
+            return make(array)
         case GradOf(inner):
             grad = source_tensor(inner, leaves)._grad
             assert grad is not None  # guarded
@@ -306,6 +315,9 @@ def run(
     """Run the program on this call's inputs, commit its effects, build what the function returns. first: this is the
     call that was recorded, in which the function may have stored tensors of the recording."""
     inputs = [source_tensor(s, leaves) for s in recorded.sources]
+    if first:  # the function has made its tensors over arrays itself
+        made = [m.outside if isinstance(m.source, Over) else None for m in recorded.stand_ins]
+        inputs = [t if own is None else own for t, own in zip(inputs, made, strict=True)]
     effects = recorded.effects
     if effects.writes:
         _check_writes(effects, inputs)
@@ -374,7 +386,7 @@ def _adopt(recorded: Recorded, call: Call) -> None:
     containers it got copies of become what it made of them."""
     outside: dict[int, Any] = {}
     for m, t in zip(recorded.stand_ins, call.inputs, strict=True):
-        if isinstance(m.source, (Argument, Capture, GradOf)):
+        if isinstance(m.source, (Argument, Capture, Over, GradOf)):
             outside[id(m.tensor)] = call.leaves[m.source.index] if m.tensor._weak else t  # type: ignore[union-attr]
             if not m.tensor._weak:
                 become(m.tensor, t)

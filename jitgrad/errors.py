@@ -102,12 +102,16 @@ def user_frame(depth: int = 1) -> FrameType | None:
 def user_location(depth: int = 1) -> Loc | None:
     """Where the user's code is right now; None if only jitgrad's own code is running."""
     frame = user_frame(depth + 1)
-    if frame is None:
-        return None
+    return None if frame is None else location_of(frame)
+
+
+def location_of(frame: FrameType) -> Loc:
+    """Where the code that runs in `frame` is."""
     code = frame.f_code
     positions = _positions.get(id(code))
     if positions is None:
-        positions = _positions[id(code)] = list(code.co_positions())  # user_frame keeps `code` alive
+        is_own_code(code)  # keeps `code` alive
+        positions = _positions[id(code)] = list(code.co_positions())
     line, end_line, col, end_col = positions[frame.f_lasti // 2]
     if line is None:
         return Loc(code.co_filename, frame.f_lineno or 0)

@@ -5,25 +5,23 @@ helper that is replaced. So after a recording a `Snapshot` is taken of everythin
 could have read by name: the globals and closure cells of the user's functions that ran, and from there
 attributes (those whose names occur in that code; all, where it computes names), items of containers,
 defaults of functions. A later call compares; a tensor counts as the same if it is the same object (its data
-is read anew at every call), a number, a string or a NumPy array if it is equal, anything else if it is the
-same object with the same contents.
+is read anew at every call), a number or a string if it is equal, a NumPy array if it is the same object with the
+same layout and the same elements, anything else if it is the same object with the same contents.
 
-Some things a snapshot cannot guard: a call into code whose result depends on hidden state
-(`random.random()`, `time.time()`, `input()`, `print` for its effect), which `Watcher` finds while the function
-is recorded; an iterator or a NumPy generator within reach; a change that the function itself makes to what it
-reads (`log.append(t)`). The recording is then good for the one call that made it, and the next call records again:
-slower, never stale.
+The elements of an array are compared with a copy (`contents`), unless all the code does with it, by its name, does
+not depend on them (`uses`) or nobody can change them. Above `BYTES` this would cost as much as to record anew.
 
-Imports: `tensors`, `errors`.
+Some things a snapshot cannot guard: a call into code whose result depends on hidden state, which `watcher` finds
+while the function is recorded; an iterator or a NumPy generator within reach; more than can be compared; a change
+that the function itself makes to what it reads (`log.append(t)`). The recording is then good for the one call that
+made it, and the next call records again: slower, never stale.
+
+Imports: `contents`, `uses`, `functional.creation`, `tensors`, `errors`.
 """
 
 from __future__ import annotations
 
-import array
 import functools
-import gc
-import os
-import sys
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -31,30 +29,28 @@ from typing import Any
 
 import numpy as np
 
-from .errors import Loc, is_own_code, user_location
+from .contents import BUFFERS, Held, hold, owner
+from .errors import is_own_code
+from .functional.creation import as_tensor, from_numpy
 from .tensors import Tensor
+from .uses import Uses
 
 # What a snapshot follows; beyond, the function is recorded at every call.
 LIMIT = 20_000  # objects
-ARRAY_LIMIT = 1 << 16  # bytes of a NumPy array, which is compared by content
+BYTES = 1 << 25  # of arrays compared by content, which takes 1 to 2 ms
 
-# Modules whose functions give another result at another time, or act on the world.
-_HIDDEN_STATE = frozenset(
-    {
-        "random", "_random", "time", "_time", "os", "posix", "nt", "secrets", "uuid", "socket", "_io", "io",
-        "_contextvars", "_queue", "_ctypes", "ctypes",
-    }
+_TOO_MANY = "it can reach too many Python objects to watch them for changes"
+_TOO_LARGE = (
+    f"it can read more than {BYTES >> 20} MiB in NumPy arrays that are not its arguments, too much to compare at every "
+    "call (pass them as arguments, or make tensors of them once, outside)"
 )
-_HIDDEN_BUILTINS = frozenset({"input", "open", "print", "next", "eval", "exec", "globals", "id"})
-_HIDDEN_CLOCKS = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
 # Code with these names in it may read attributes whose names are not in it.
 _COMPUTED_NAMES = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars", "dir", "attrgetter", "__dict__"})
-# Where code lies that jitgrad itself calls; generated methods have no file, nor have modules frozen into Python.
-_LIBRARIES = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(np.__file__) + os.sep, "<string>", "<frozen ")
+# What reads no elements of an array; the tensors are over its memory, which is read at every call.
+_HARMLESS = (len, from_numpy, as_tensor)
 _WALKED_WHOLE = ("jitgrad.nn", "jitgrad.optim")
 _ATOMS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
-_BUFFERS = (np.ndarray, bytearray, memoryview, array.array)
-_CONTAINERS = (list, tuple, deque, dict, OrderedDict, defaultdict, types.MappingProxyType, set, frozenset, *_BUFFERS)
+_CONTAINERS = (list, tuple, deque, dict, OrderedDict, defaultdict, types.MappingProxyType, set, frozenset, *BUFFERS)
 _OPAQUE = (
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
@@ -63,101 +59,19 @@ _OPAQUE = (
 )
 
 
-TOO_MANY = "it can reach too many Python objects to watch them for changes"
-
-
-class Watcher:
-    """Watches a recording: which of the user's code runs, and the first call that cannot be guarded.
-
-    Uses `sys.setprofile`, restored on leaving; a profiler of the user's own goes on being called. Garbage is
-    not collected meanwhile: what the collector's callbacks do is not the function's doing.
-    """
-
-    def __init__(self, before: Beforehand) -> None:
-        self.before = before
-        self.codes: dict[types.CodeType, dict[str, Any]] = {}  # code that ran, with its globals
-        self.hidden: tuple[str, Loc | None] | None = None
-        self.changed = ""  # what the function changed of what it can read
-        self._collects = False
-
-    def __enter__(self) -> Watcher:
-        self._collects = gc.isenabled()
-        gc.disable()
-        self._profiler = sys.getprofile()  # the user's own
-        sys.setprofile(self._watch(self._profiler))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(self._profiler)
-        if self._collects:
-            gc.enable()
-        changed = self.before.changed()
-        if changed:
-            self.changed = f"it changes what it reads itself: {changed}"
-        elif not self.before.complete:
-            self.changed = TOO_MANY
-        self.before = Beforehand(None, ())  # holds nothing any more: what the function made must be free to die
-
-    def _watch(self, profiler: Any) -> Any:
-        """The function that is called at every call and return: most are our own, and those it lets go at once."""
-
-        def watch(frame: types.FrameType, event: str, arg: Any) -> None:
-            if event == "call":
-                if not is_own_code(frame.f_code):
-                    self._called(frame)
-            elif event == "c_call" and not is_own_code(frame.f_code):
-                self._called_builtin(frame, arg)
-            if profiler is not None:
-                profiler(frame, event, arg)
-
-        return watch
-
-    def _called(self, frame: types.FrameType) -> None:
-        if not _helps_us(frame):
-            self.codes[frame.f_code] = frame.f_globals
-            self.before.enter(frame)
-
-    def _called_builtin(self, frame: types.FrameType, function: Any) -> None:
-        name = _hidden(function) if self.hidden is None else ""
-        if name and not _helps_us(frame):
-            self.hidden = (name, user_location(2))
-
-
-def _helps_us(frame: types.FrameType) -> bool:
-    """Whether a library runs here on our own behalf, not on that of the user's code."""
-    at: types.FrameType | None = frame
-    while at is not None and at.f_code.co_filename.startswith(_LIBRARIES):
-        at = at.f_back
-    return at is not None and at is not frame and is_own_code(at.f_code)
-
-
-def _hidden(function: Any) -> str:
-    """The name of a built-in function whose result a recording cannot keep, or ''."""
-    module = getattr(function, "__module__", None)
-    owner = getattr(function, "__self__", None)
-    if module is None and owner is not None and not isinstance(owner, types.ModuleType):
-        module = (owner if isinstance(owner, type) else type(owner)).__module__
-    name = getattr(function, "__qualname__", getattr(function, "__name__", ""))
-    if module == "builtins":
-        return name if name in _HIDDEN_BUILTINS else ""
-    root = (module or "").split(".")[0]
-    if root == "datetime":
-        return name if name in _HIDDEN_CLOCKS else ""
-    if root in _HIDDEN_STATE or (module or "").startswith("numpy.random"):
-        return f"{module}.{name}"
-    return ""
-
-
 class Snapshot:
     """What was read, as it was: a list of checks, each a container, a key in it, and what was there."""
 
     def __init__(self, roots: Iterable[Any], codes: dict[types.CodeType, dict[str, Any]]) -> None:
-        self.complete = True
+        self.excess = ""  # why there is more to read than this snapshot compares
         self.obstacle = ""  # why this snapshot cannot guard what was read
         self._checks: list[tuple[Any, Any, Any]] = []  # (container, key, seen)
+        self._held: dict[int, Held] = {}  # arrays and other buffers, by id
+        self.bytes = 0  # compared of these
         self._seen: set[int] = set()
         self._keep: list[Any] = []  # ids stay unique while their objects live
         self._codes = set(codes)
+        self._uses = Uses(codes.items(), _HARMLESS)
         self._names = {n for code in codes for n in code.co_names}
         self._all_names = not self._names.isdisjoint(_COMPUTED_NAMES)
         if self._all_names:
@@ -186,7 +100,7 @@ class Snapshot:
     def _walk_globals(self, variables: dict[str, Any], names: Iterable[str]) -> None:
         for name in names:
             if name in variables:
-                self._walk(self._check(variables, name, variables[name]))
+                self._walk(self._check_named(variables, name, name, variables[name]))
             else:
                 self._note(variables, name, _GONE)
 
@@ -198,11 +112,48 @@ class Snapshot:
                 if key is LENGTH:
                     return f"the length of a {type(container).__name__} changed from {seen} to {now}"
                 return f"{_describe(container, key)} changed"
+        for held in self._held.values():
+            if why := held.changed():
+                return why
         return ""
+
+    def covers(self, array: np.ndarray) -> bool:
+        """Whether the memory of `array` is that of an array that is guarded: the same at every call."""
+        arrays = [h.buffer for h in self._held.values() if isinstance(h.buffer, np.ndarray)]
+        return any(owner(a) is owner(array) for a in arrays)
+
+    def compares(self, array: np.ndarray) -> bool:
+        """Whether what the memory of `array` holds is guarded."""
+        return any(h.elements and owner(h.buffer) is owner(array) for h in self._held.values())
 
     def _check(self, container: Any, key: Any, value: Any) -> Iterator[Any]:
         self._note(container, key, value)
         yield value
+
+    def _check_named(self, container: Any, key: Any, name: str, value: Any) -> Iterator[Any]:
+        """`_check` of what code gets by `name`."""
+        if self._reads_no_element(name, value):
+            self._note(container, key, value)
+            self._hold(value, elements=False)
+        else:
+            yield from self._check(container, key, value)
+
+    def _reads_no_element(self, name: str, value: Any) -> bool:
+        """Whether `value` is an array, and nothing that code does with it, by `name`, depends on its elements."""
+        return (
+            type(value) in (np.ndarray, np.memmap) and not self._all_names and not self._uses.reads_elements(name)
+        )
+
+    def _hold(self, buffer: Any, elements: bool) -> None:
+        known = self._held.get(id(buffer))
+        if known is not None and (known.elements or not elements):
+            return
+        if elements:
+            self.bytes += memoryview(buffer).nbytes if not isinstance(buffer, np.ndarray) else buffer.nbytes
+            if self.bytes > BYTES:
+                self.excess = _TOO_LARGE
+                return
+        self._held[id(buffer)] = hold(buffer) if elements else Held(buffer, elements=False)
 
     def _note(self, container: Any, key: Any, seen: Any) -> None:
         self._checks.append((container, key, seen))
@@ -214,7 +165,7 @@ class Snapshot:
         self._seen.add(id(x))
         self._keep.append(x)
         if len(self._keep) > LIMIT:
-            self.complete = False
+            self.excess = _TOO_MANY
             return
         if isinstance(x, types.FunctionType):
             yield from self._visit_function(x)
@@ -245,11 +196,8 @@ class Snapshot:
     def _visit_contents(self, x: Any) -> Iterator[Any]:
         if isinstance(x, (set, frozenset)):
             self._note(x, CONTENTS, frozenset(x))
-        elif isinstance(x, _BUFFERS):
-            if memoryview(x).nbytes > ARRAY_LIMIT:
-                self.complete = False
-            else:
-                self._note(x, CONTENTS, _contents(x))
+        elif isinstance(x, BUFFERS):
+            self._hold(x, elements=not isinstance(owner(x), bytes))
             if isinstance(x, np.ndarray) and x.dtype.hasobject:
                 yield x.tolist()
         else:
@@ -266,9 +214,9 @@ class Snapshot:
         if not self._follows(code):
             return
         self._visited.add(code)
-        for cell in f.__closure__ or ():
+        for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
             try:
-                yield from self._check(cell, CELL, cell.cell_contents)
+                yield from self._check_named(cell, CELL, name, cell.cell_contents)
             except ValueError:  # not filled yet
                 continue
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
@@ -278,7 +226,7 @@ class Snapshot:
         """Note the variables that code names; with `every`, all but those that Python looks up by itself."""
         for name in [n for n in variables if not n.startswith("__")] if every else self._names:
             if name in variables:
-                yield from self._check(variables, name, variables[name])
+                yield from self._check_named(variables, name, name, variables[name])
 
     def _visit_class(self, cls: type) -> Iterator[Any]:
         """The attributes that code names, and the methods that Python calls by itself."""
@@ -308,7 +256,7 @@ class Snapshot:
         for base in cls.__mro__:
             for name in getattr(base, "__slots__", ()):
                 if (name in self._names or self._all_names) and hasattr(x, name):
-                    yield from self._check(_Slots(x), name, getattr(x, name))
+                    yield from self._check_named(_Slots(x), name, name, getattr(x, name))
 
 
 def _hides_state(cls: type) -> bool:
@@ -338,11 +286,12 @@ class Beforehand(Snapshot):
         first = code not in self._by_code
         self._names = set(code.co_names)
         self._all_names = not self._names.isdisjoint(_COMPUTED_NAMES)
+        self._uses = Uses([(code, frame.f_globals)], _HARMLESS)
         self._seen = self._by_code.setdefault(code, set())
         if first:
             self._walk_globals(frame.f_globals, code.co_names)
         walked: dict[int, Any] = {}
-        self._walk_within(list(frame.f_locals.values()), walked)
+        self._walk_within([x for n, x in frame.f_locals.items() if not self._reads_no_element(n, x)], walked)
 
     def _walk(self, roots: Iterable[Any]) -> None:
         queue = list(roots)
@@ -370,6 +319,16 @@ class Beforehand(Snapshot):
         if self._noting:
             super()._note(container, key, seen)
 
+    def _hold(self, buffer: Any, elements: bool) -> None:
+        if self._noting:
+            self._outside.add(id(buffer))
+            super()._hold(buffer, elements)
+
+    def _visit_function(self, f: types.FunctionType) -> Iterator[Any]:
+        uses, self._uses = self._uses, Uses([(f.__code__, f.__globals__)], _HARMLESS)  # what others do, they show
+        yield from super()._visit_function(f)
+        self._uses = uses
+
     def _follows(self, code: types.CodeType) -> bool:
         return True
 
@@ -380,7 +339,7 @@ class _Whole:
 
 CELL = _Whole()  # the key for what a closure cell holds
 LENGTH = _Whole()  # the key for how many items a container has
-CONTENTS = _Whole()  # the key for what a set or an array holds
+CONTENTS = _Whole()  # the key for what a set holds
 
 
 class _Slots:
@@ -402,9 +361,7 @@ def _look(container: Any, key: Any) -> Any:
     if key is LENGTH:
         return len(container)
     if key is CONTENTS:
-        if isinstance(container, np.ndarray):
-            return container.tobytes()
-        return _contents(container)
+        return frozenset(container)
     if isinstance(container, _Slots):
         return getattr(container.owner, key, _GONE)
     if isinstance(container, types.FunctionType):
@@ -413,13 +370,6 @@ def _look(container: Any, key: Any) -> Any:
         return container[key]
     except (KeyError, IndexError):
         return _GONE
-
-
-def _contents(container: Any) -> Any:
-    """What a set or an array holds, to compare with later."""
-    if isinstance(container, (set, frozenset)):
-        return frozenset(container)
-    return container.tobytes() if isinstance(container, np.ndarray) else bytes(container)
 
 
 def _equal(now: Any, seen: Any) -> bool:

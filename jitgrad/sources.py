@@ -39,6 +39,13 @@ class Capture:
 
 
 @dataclass(frozen=True, eq=False)
+class Over:
+    """A source: a new tensor at every call, over the memory of an array that was there before."""
+
+    array: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class GradOf:
     """A source: the `.grad` of the tensor that another source gives."""
 
@@ -59,7 +66,7 @@ class Offset:
     generator: Generator
 
 
-Source = Argument | Capture | GradOf | Key | Offset
+Source = Argument | Capture | Over | GradOf | Key | Offset
 
 
 class RecordedStorage(Storage):

@@ -6,7 +6,7 @@ tensors, what it did becomes a `Program`, and the call runs that. In a thread th
 traced function is simply called: it becomes part of the outer program.
 
 Invariants: a recording that could not be guarded (see `reads`) serves the call that made it and is not
-kept. Imports: `calls`, `recording`, `program`, `reads`, `signature`, `pytree`, `state`.
+kept. Imports: `calls`, `recording`, `program`, `reads`, `watcher`, `signature`, `pytree`, `sources`, `state`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from typing import Any
 from .calls import Recorded, program_of, record, run, source_tensor
 from .program import Program
 from .pytree import Structure, flatten, paths
-from .reads import TOO_MANY, Snapshot, Watcher
+from .reads import Snapshot
 from .recording import hooked
 from .signature import Signature, difference, tensor_key
-from .sources import Capture
+from .sources import Capture, Over
 from .state import state
 from .tensors import Tensor
+from .watcher import Watcher
 
 MAX_COMPILES = 32  # programs of one function before the warning: beyond, something varies that should not
 VARIANTS = 8  # programs kept for one signature, which differ in what the function read
@@ -189,6 +190,8 @@ class TracedFunction:
                 f"  [{i}] ({params})  calls {e.calls}, compiled in {e.program.compile_seconds * 1e3:.1f} ms"
                 f"\n      why: {e.reason}"
             )
+            if e.snapshot.bytes >= 1 << 20:
+                lines.append(f"      compares {e.snapshot.bytes / 1e6:.1f} MB of NumPy arrays at every call")
         if self._static_floats:
             lines.append(
                 f"  floats compiled as constants, for Python asked for their value: {len(self._static_floats)}"
@@ -255,9 +258,13 @@ def _obstacle(recorded: Recorded, watcher: Watcher, after: Snapshot) -> str:
         )
     if watcher.changed:
         return watcher.changed
-    if not after.complete:
-        return TOO_MANY
-    return after.obstacle or recorded.obstacle
+    written = {i for i, _, _ in recorded.effects.writes}
+    for i, source in enumerate(recorded.sources):
+        if isinstance(source, Over) and not after.covers(source.array):
+            return "it makes a tensor over a NumPy array, whose memory is another at every call"
+        if isinstance(source, Over) and i in written and after.compares(source.array):
+            return "it changes what it reads itself: it writes to a NumPy array"
+    return after.excess or after.obstacle or recorded.obstacle
 
 
 # -- names

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import logging
+import os
+import random
+import re
+import subprocess
+import sys
+import time
 import warnings
+from pathlib import Path
 
 import pytest
 from traced import close, rand
@@ -82,8 +92,6 @@ def test_captured_gradient_reaches_the_capture():
 
 
 def test_hidden_state_is_not_frozen():
-    import random
-
     @jitgrad.trace
     def f(x):
         return x * random.random()
@@ -135,3 +143,113 @@ def test_python_side_effects_happen_at_every_call(capsys):
         for _ in range(3):
             f(jitgrad.ones(3))
     assert len(log) == 3 and capsys.readouterr().out == "called\n" * 3
+
+
+LOG = logging.getLogger("tests")
+
+
+def shuffled():
+    items = [1, 2, 3]
+    random.shuffle(items)
+
+
+HIDDEN = {
+    "logging.warning": lambda: logging.warning("seen"),
+    "logging.Logger.warning": lambda: LOG.warning("seen %d", 3),
+    "random.shuffle": shuffled,
+    "random.random": lambda: random.random(),
+    "copy.deepcopy": lambda: copy.deepcopy([1]),
+    "json.dump": lambda: json.dump([1], sys.stderr),
+    "os.getpid": lambda: os.getpid(),
+    "time.time": lambda: time.time(),
+    "print": lambda: print("seen", file=sys.stderr),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_cannot_be_repeated_is_named_as_the_user_called_it(name):
+    def f(x):
+        HIDDEN[name]()
+        return x * 2
+
+    f = jitgrad.trace(f)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            close(f(jitgrad.ones(3)), jitgrad.ones(3) * 2)
+    assert not f.programs
+    line = r"test_trace_reads.py:\d+ .*" + name.split(".")[-1]
+    why = rf"it calls {re.escape(name)}, whose result or effect a recording cannot repeat\n.*{line}"
+    assert re.search(why, f.explain())
+    assert len([w for w in caught if w.category is RecompileWarning]) == 1
+
+
+def test_log_messages_that_are_dropped_are_no_obstacle():
+    def f(x):
+        LOG.debug("dropped")
+        return x * 2
+
+    f, level, seen = jitgrad.trace(f), LOG.level, logging.Handler()
+    seen.emit = lambda record: messages.append(record.getMessage())
+    messages = []
+    try:
+        LOG.addHandler(seen)
+        LOG.setLevel(logging.INFO)
+        for _ in range(3):
+            f(jitgrad.ones(3))
+        assert len(f.programs) == 1 and not messages
+        LOG.setLevel(logging.DEBUG)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RecompileWarning)
+            for _ in range(3):
+                f(jitgrad.ones(3))
+        assert messages == ["dropped"] * 3
+    finally:
+        LOG.setLevel(level)
+        LOG.removeHandler(seen)
+
+
+def in_a_process(code):
+    """What `python -c` with `code` writes to stderr."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    return subprocess.run([sys.executable, "-c", code], check=True, env=env, stderr=subprocess.PIPE, text=True).stderr
+
+
+def test_a_warning_of_the_users_is_shown_at_every_call_and_named():
+    code = """
+import warnings, jitgrad
+warnings.simplefilter("always")
+
+@jitgrad.trace
+def f(x):
+    warnings.warn("mine")
+    return x
+
+for _ in range(3):
+    f(jitgrad.ones(1))
+assert "it calls warnings.warn, whose" in f.explain()
+"""
+    assert in_a_process(code).count("UserWarning: mine") == 3
+
+
+def test_code_without_a_file_is_the_users():
+    code = """
+import jitgrad
+scale = 2.0
+
+def helper(x):
+    return x * scale
+
+@jitgrad.trace
+def f(x):
+    return helper(x) + scale
+
+x = jitgrad.ones(1)
+assert f(x).item() == 4
+scale = 3.0
+assert f(x).item() == 6
+"""
+    in_a_process(code)
+    variables = {}
+    exec(code, variables)
+    assert len(variables["f"].programs) == 2
