@@ -22,8 +22,10 @@ from dataclasses import dataclass, field
 from .inline import inline, leaves
 from .items import Item, Ref, Root, cost, fails
 from .kernel import ELEMENT, ROW
+from .pack import pack
 from .prepare import Program
 from .transpose import turn_crosswise
+from .unroll import unroll
 from .views import View, canonical, common_cuts
 
 AFTER = -1  # the level of a result that is whole only after the kernel
@@ -72,6 +74,8 @@ class Grouping:
     """Groups of a program's items; `home` says where each computed root is made and at which level."""
 
     def __init__(self, program: Program) -> None:
+        unroll(program)
+        pack(program)
         inline(program)
         turn_crosswise(program)
         self.program = program

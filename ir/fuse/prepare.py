@@ -92,7 +92,7 @@ class Program:
 
     def reduce(self, op: str, ref: Ref, runs: Sequence[tuple[int, bool]], dtype: DType) -> Ref:
         """`op` over the reduced runs of `ref`'s iteration."""
-        pattern = _merge(runs)
+        pattern = merge_runs(runs)
         size = math.prod(n for n, reduced in pattern if not reduced)
         if not any(reduced for _, reduced in pattern):
             if op in ("argmax", "argmin"):
@@ -423,7 +423,7 @@ def _is_const(ref: Ref) -> bool:
     return ref.root.item is not None and ref.root.item.op in ("const", "iota")
 
 
-def _merge(runs: Sequence[tuple[int, bool]]) -> Pattern:
+def merge_runs(runs: Sequence[tuple[int, bool]]) -> Pattern:
     merged: list[tuple[int, bool]] = []
     for n, reduced in runs:
         if n == 1:
