@@ -3,7 +3,8 @@
 A program is made once a signature. Called on tensors it runs native code and, where a gradient is needed,
 adds one node to the autograd graph whose backward is native code too: the function is differentiated,
 simplified and split by a minimum cut into a forward that returns results and residuals and a backward
-that takes residuals and cotangents. The backward is compiled when it is first run.
+that takes residuals and cotangents. The backward is compiled when it is first run,
+once for each set of results that have a cotangent.
 
 A backward under `create_graph=True` runs the gradient as a program of its own, over the inputs and the
 cotangents, so gradients of any order are compiled.
@@ -24,6 +25,7 @@ import numpy as np
 
 from .autograd.graph import Edge, Node, Saved, gradient_edge, second_backward
 from .errors import TraceError
+from .ir.absent import without
 from .ir.core import Function
 from .ir.differentiate import vjp
 from .ir.interpreter import interpret
@@ -36,6 +38,7 @@ from .state import state
 from .tensors import Tensor, make
 
 Strides = tuple[int, ...] | None
+Given = tuple[bool, ...]  # of each differentiable result, whether there is a cotangent
 Runner = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
@@ -82,7 +85,8 @@ class Program:
         self.strides = tuple(strides)
         self.compiled = compiled
         self.compile_seconds = 0.0
-        self._gradients: dict[tuple[bool, ...], Program] = {}  # by which cotangents are given
+        self._backwards: dict[Given, Runner] = {}
+        self._gradients: dict[Given, Program] = {}
 
     @cached_property
     def node_class(self) -> type[ProgramNode]:
@@ -174,20 +178,25 @@ class Program:
         """The strides of the parameters as a backward finds them: copies are contiguous."""
         return tuple(None if i in self.overwritten else s for i, s in enumerate(self.strides))
 
-    @cached_property
-    def backward(self) -> Runner:
-        """Runs the backward: saved values and cotangents to gradients."""
-        saved = [self._kept_strides[i] if kind == "param" else None for kind, i in self.split.saved]
-        return self._compile(lambda: self.split.backward, saved + [None] * len(self.differentiable))
-
-    def gradient(self, given: tuple[bool, ...]) -> Program:
-        """The gradients of `wrt` as a program over the parameters and the cotangents: all of them, or only the `given`
-        ones where a zero is not the same as none."""
-        key = given if self.tells_cotangents else ()
-        made = self._gradients.get(key)
+    def backward(self, given: Given) -> Runner:
+        """Runs the backward: saved values and the `given` cotangents to gradients."""
+        made = self._backwards.get(given)
         if made is None:
-            differentiable = [r for i, r in enumerate(self.differentiable) if not key or key[i]]
-            made = self._gradients.setdefault(key, self._gradient(differentiable))
+            saved = [self._kept_strides[i] if kind == "param" else None for kind, i in self.split.saved]
+            absent = [len(saved) + i for i, there in enumerate(given) if not there]
+            made = self._compile(
+                lambda: run_pipeline(without(self.split.backward, absent)) if absent else self.split.backward,
+                saved + [None] * sum(given),
+            )
+            self._backwards[given] = made
+        return made
+
+    def gradient(self, given: Given) -> Program:
+        """The gradients of `wrt` as a program over the parameters and the `given` cotangents."""
+        made = self._gradients.get(given)
+        if made is None:
+            results = [r for r, there in zip(self.differentiable, given, strict=True) if there]
+            made = self._gradients.setdefault(given, self._gradient(results))
         return made
 
     def _gradient(self, differentiable: Sequence[int]) -> Program:
@@ -283,20 +292,16 @@ class ProgramNode(Node):
                 "backward inside a traced function reached the graph of another traced call, made outside of it",
                 hint="call the function inside the traced function, or call backward outside",
             )
-        if self._program.tells_cotangents and any(ct is None for ct in cts):
+        there = [np.asarray(ct, order="C") for ct in cts if ct is not None]
+        if self._program.tells_cotangents and len(there) < len(cts):
             gradient = self._again(cts)
-            given = [np.asarray(ct, order="C") for ct in cts if ct is not None]
             arrays = [readable(saved.payload) for saved in self._inputs]  # type: ignore[arg-type]
-            return self._reached(cts, gradient.plain([*arrays, *given]))
-        full = [
-            np.zeros(t.shape, t.dtype.numpy) if ct is None else np.asarray(ct, order="C")
-            for ct, t in zip(cts, self.result_types, strict=True)
-        ]
-        return self._reached(cts, self._program.backward([*self._saved(), *full]))
+            return self._reached(cts, gradient.plain([*arrays, *there]))
+        return self._reached(cts, self._program.backward(_given(cts))([*self._saved(), *there]))
 
     def _again(self, cts: Sequence[Any]) -> Program:
         """The program that computes the gradient of `cts` from the inputs, which are as they were."""
-        gradient = self._program.gradient(tuple([ct is not None for ct in cts]))
+        gradient = self._program.gradient(_given(cts))
         for i in gradient.used:
             if i < len(self._inputs):
                 self._inputs[i].check()
@@ -324,17 +329,16 @@ class ProgramNode(Node):
     def _pull_with_graph(self, cts: list[Any]) -> list[Any]:
         gradient = self._again(cts)
         inputs = [saved.tensor() for saved in self._inputs]
-        full = [
-            make(np.zeros(t.shape, t.dtype.numpy)) if ct is None else contiguous(ct)
-            for ct, t in zip(cts, self.result_types, strict=True)
-            if ct is not None or not self._program.tells_cotangents
-        ]
-        return self._reached(cts, gradient([*inputs, *full]))
+        return self._reached(cts, gradient([*inputs, *(contiguous(ct) for ct in cts if ct is not None)]))
 
     def release(self) -> None:
         if self._program.split.saved:
             self._released, self._residuals = True, []
             self._inputs, self._results = (), {}
+
+
+def _given(cts: Sequence[Any]) -> Given:
+    return tuple([ct is not None for ct in cts])
 
 
 def contiguous(t: Tensor) -> Tensor:

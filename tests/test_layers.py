@@ -37,7 +37,7 @@ LAYERS = (
     {"view_rules"},
     {"rules"},
     {"gathers", "pads"},
-    {"passes", "differentiate", "residuals", "fuse"},
+    {"passes", "differentiate", "residuals", "absent", "fuse"},
 )
 
 
