@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
+from functools import partial
 from types import CodeType, FrameType
 from typing import Any
 
@@ -75,17 +77,22 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _ROOTS = tuple(
     {_PACKAGE + os.sep, *(os.path.realpath(os.path.join(_PACKAGE, d)) + os.sep for d in ("ir", "codegen"))}
 )
-# By the id of a code object that is kept alive here: to hash one costs as much as to run it.
+# By the id of a code object, for to hash one costs as much as to run it; an entry goes when its code object dies.
 _own: dict[int, bool] = {}
 _positions: dict[int, list[tuple[int | None, int | None, int | None, int | None]]] = {}
-_codes: list[CodeType] = []
+_codes: dict[int, weakref.ref[CodeType]] = {}
+
+
+def _forget(number: int, _: object) -> None:
+    for table in (_own, _positions, _codes):
+        table.pop(number, None)
 
 
 def is_own_code(code: CodeType) -> bool:
     """Whether `code` is part of jitgrad itself."""
     own = _own.get(id(code))
     if own is None:
-        _codes.append(code)
+        _codes[id(code)] = weakref.ref(code, partial(_forget, id(code)))
         # Normalised, for an entry of sys.path like `tools/..` is in the names of the files found by it.
         own = _own[id(code)] = os.path.abspath(code.co_filename).startswith(_ROOTS)
     return own
@@ -110,7 +117,7 @@ def location_of(frame: FrameType) -> Loc:
     code = frame.f_code
     positions = _positions.get(id(code))
     if positions is None:
-        is_own_code(code)  # keeps `code` alive
+        is_own_code(code)  # notes when `code` dies
         positions = _positions[id(code)] = list(code.co_positions())
     line, end_line, col, end_col = positions[frame.f_lasti // 2]
     if line is None:

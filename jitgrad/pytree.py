@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+MOST_KINDS = 256  # classes whose parts are remembered
 LEAF = None  # the structure of a leaf
 Structure = Any  # LEAF, or (type, keys, tuple of structures); hashable
 Parts = tuple[Any, Iterable[Any]]  # keys, and the children in their order
@@ -40,6 +41,8 @@ def containers(tree: Any) -> list[Any]:
 def _parts(kind: type) -> Callable[[Any], Parts]:
     parts = _PARTS.get(kind)
     if parts is None:
+        if len(_PARTS) >= MOST_KINDS:  # it keeps classes alive; weak keys would cost every leaf of every call
+            _PARTS.clear()
         parts = _PARTS[kind] = _parts_of(kind)
     return parts
 

@@ -292,3 +292,29 @@ def test_own_code_is_known_by_whatever_path_it_was_found():
     )
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     subprocess.run([sys.executable, "-c", program, root], cwd=os.path.dirname(root), check=True)
+
+
+def test_nothing_of_dropped_code_and_classes_is_kept():
+    from jitgrad import errors, pytree
+
+    def sizes():
+        return len(errors._own), len(errors._positions), len(errors._codes)
+
+    def use():
+        scope = {"jitgrad": jitgrad}
+        exec("class C: pass\ndef f(x, c): return (x * 2).sin()", scope)
+        jitgrad.trace(scope["f"])(jitgrad.ones(2), scope["C"]())
+        f, c = scope["f"].__code__, scope["C"]
+        assert f in [ref() for ref in errors._codes.values()] and len(errors._positions[id(f)]) > 5
+        return weakref.ref(f), weakref.ref(c)
+
+    use()
+    gc.collect()
+    before = sizes()
+    code, _ = use()
+    gc.collect()
+    assert code() is None and sizes() == before
+    kinds = [type(f"C{i}", (), {}) for i in range(2 * pytree.MOST_KINDS)]
+    for kind in kinds:
+        assert pytree.flatten([kind(), 1.0])[1] == (list, 2, (None, None))
+    assert len(pytree._PARTS) <= pytree.MOST_KINDS
