@@ -65,7 +65,8 @@ class Snapshot:
     def __init__(self, roots: Iterable[Any], codes: dict[types.CodeType, dict[str, Any]]) -> None:
         self.excess = ""  # why there is more to read than this snapshot compares
         self.obstacle = ""  # why this snapshot cannot guard what was read
-        self._checks: list[tuple[Any, Any, Any]] = []  # (container, key, seen)
+        self._items: list[tuple[dict[Any, Any], Any, Any]] = []  # (dict, key, seen): most of it, and the fastest
+        self._checks: list[tuple[Any, Any, Any]] = []  # (any other container or `_Whole` key, key, seen)
         self._held: dict[int, Held] = {}  # arrays and other buffers, by id
         self.bytes = 0  # compared of these
         self._seen: set[int] = set()
@@ -106,6 +107,10 @@ class Snapshot:
 
     def changed(self) -> str:
         """What differs now, in words; '' if nothing does."""
+        for container, key, seen in self._items:
+            now = dict.get(container, key, _GONE)
+            if now is not seen and not _equal(now, seen):
+                return f"{_describe(container, key)} changed"
         for container, key, seen in self._checks:
             now = _look(container, key)
             if now is not seen and not _equal(now, seen):
@@ -156,7 +161,8 @@ class Snapshot:
         self._held[id(buffer)] = hold(buffer) if elements else Held(buffer, elements=False)
 
     def _note(self, container: Any, key: Any, seen: Any) -> None:
-        self._checks.append((container, key, seen))
+        of_dict = isinstance(container, dict) and not isinstance(key, _Whole)
+        (self._items if of_dict else self._checks).append((container, key, seen))
 
     def _visit(self, x: Any) -> Iterator[Any]:
         """Note the contents of `x` that code could read; yields what to follow."""

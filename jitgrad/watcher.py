@@ -73,15 +73,17 @@ class Watcher:
     def _watch(self, profiler: Any) -> Any:
         """The function that is called at every call and return: most are our own, and those it lets go at once."""
 
+        builtins = self._builtins
+
         def watch(frame: types.FrameType, event: str, arg: Any) -> None:
             if event == "call":
                 if not is_own_code(frame.f_code):
                     self._called(frame)
-            elif event != "return" and not is_own_code(frame.f_code):
-                if event == "c_call":
+            elif event == "c_call":
+                if not is_own_code(frame.f_code):
                     self._called_builtin(frame, arg)
-                elif self._builtins:  # c_return, c_exception
-                    self._builtins.pop()
+            elif builtins and event != "return" and builtins[-1][0] is frame:  # c_return, c_exception
+                builtins.pop()
             if profiler is not None:
                 profiler(frame, event, arg)
 
