@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from ..ir.fuse import Access, CallKernel, LoopKernel, Node, Store
+from ..ir.fuse import Access, CallKernel, Contraction, LoopKernel, Node, Store
 
 
-def likeness(kernel: LoopKernel) -> Hashable:
+def likeness(kernel: LoopKernel | Contraction) -> Hashable:
     """Equal for kernels that are alike. An instruction that can fail keeps its place in the user's source."""
-    return _Likeness(kernel).key()
+    found = _Likeness(kernel)
+    return found.product(kernel) if isinstance(kernel, Contraction) else found.loops(kernel)
 
 
 def product_likeness(kernel: CallKernel) -> Hashable:
@@ -24,13 +25,17 @@ def product_likeness(kernel: CallKernel) -> Hashable:
 
 
 class _Likeness:
-    def __init__(self, kernel: LoopKernel) -> None:
-        self.kernel = kernel
+    def __init__(self, kernel: LoopKernel | Contraction) -> None:
         self.buffers = {b: i for i, b in enumerate(kernel.buffers())}
         self.numbers: dict[Node, int] = {}
 
-    def key(self) -> Hashable:
-        k = self.kernel
+    def product(self, k: Contraction) -> Hashable:
+        groups = k.batch, k.rows, k.columns, k.terms, k.block, k.axis, k.chunks
+        operands = tuple(map(self.access, (k.left, k.right, k.partial)))
+        body = tuple(map(self.node, (k.product, *k.body)))
+        return "contraction", groups, operands, body, tuple(map(self.store, k.stores))
+
+    def loops(self, k: LoopKernel) -> Hashable:
         written = set(k.writes())
         sizes = tuple((b.dtype.code, b.size, k.private.get(b, 0), b in written) for b in self.buffers)
         prologue = tuple(map(self.node, k.prologue))

@@ -4,7 +4,7 @@ The last outer axis is the block. Row scalars that bodies read, and what reducti
 one element a row: the code of a phase computes vectors and stores them, the loop over the rows of the block loads
 one element of each, and puts back what its row's reductions gave.
 
-Imports: `ir.fuse`, `abi`, `control`, `loops`, `memory`, `reductions`, `target`, `text`.
+Imports: `ir.fuse`, `abi`, `control`, `loops`, `memory`, `nodes`, `reductions`, `target`, `text`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from ..ir.fuse import ROW, Access, LoopKernel, Node, Phase, Store
 from .abi import Traps
 from .control import element, loop
-from .loops import Emitter, Place
+from .loops import Emitter
 from .memory import Memory
+from .nodes import Place
 from .reductions import across
 from .target import Target
 from .text import Code, Lanes, Vec

@@ -44,6 +44,39 @@ def loop(
     return after
 
 
+def branch(
+    code: Code, condition: str, then: Callable[[], object], otherwise: Callable[[], object] | None = None
+) -> None:
+    """`then()` where the i1 holds, else `otherwise()`, if any."""
+
+    def nothing(write: Callable[[], object] | None) -> list[Vec]:
+        if write is not None:
+            write()
+        return []
+
+    choose(code, condition, lambda: nothing(then), lambda: nothing(otherwise), [])
+
+
+def choose(
+    code: Code, condition: str, then: Callable[[], Sequence[Vec]], otherwise: Callable[[], Sequence[Vec]],
+    types: Sequence[Lanes],
+) -> list[Vec]:
+    """The registers, of `types`, that `then()` gives where the i1 holds, else those of `otherwise()`."""
+    labels = [code.new_label(name) for name in ("then", "else", "join")]
+    code.line(f"br i1 {condition}, label %{labels[0]}, label %{labels[1]}")
+    ways: list[tuple[Sequence[Vec], str]] = []
+    for label, write in zip(labels, (then, otherwise), strict=False):
+        code.start_block(label)
+        ways.append((write(), code.block))
+        code.line(f"br label %{labels[2]}")
+    code.start_block(labels[2])
+    (first, here), (second, there) = ways
+    return [
+        lanes.emit(f"phi {lanes.type(a.dtype)} [ {a.text}, %{here} ], [ {b.text}, %{there} ]", a.dtype)
+        for lanes, a, b in zip(types, first, second, strict=True)
+    ]
+
+
 def nest(code: Code, sizes: Sequence[int], body: Callable[[list[str]], None]) -> None:
     """Loops over `sizes`, slowest first, around `body(indices)`."""
 

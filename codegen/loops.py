@@ -12,40 +12,26 @@ a phase that changes a buffer in place: always in a copy, which stores the new l
 
 Trapping lanes set a flag on a branch that is not taken, and go on with a value that cannot fault.
 
-Imports: `ir.fuse`, `ir.types`, `control`, `emit`, `fork`, `lines`, `memory`, `reductions`, `text`.
+Imports: `ir.fuse`, `ir.types`, `abi`, `control`, `lines`, `nodes`, `reductions`, `target`, `text`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..ir.fuse import ELEMENT, Access, LoopKernel, Node, Phase, Store
 from ..ir.types import bool_, i32, i64
 from .abi import Traps
 from .control import clamp, element, linear, loop
-from .emit import LOWER
-from .fork import RANGE
 from .lines import Lines
-from .memory import Memory
-from .philox import philox_elements, philox_run
+from .nodes import NodeEmitter, Place
 from .reductions import BLOCK, Accumulator, combine, identity_of, positions
 from .target import Target
 from .text import Code, Lanes, Vec
 
 PEEL_NODES = 24  # bodies up to this size are written twice rather than masked in the loop
-
-
-@dataclass(slots=True)
-class Place:
-    """Where in the iteration code is being written: lanes, indices of the slow inner axes, and of the vector."""
-
-    memory: Memory
-    lanes: Lanes
-    slow: list[str]
-    index: str
-    turn: str = "0"  # the index, had the last vector not been moved back
 
 
 @dataclass(slots=True)
@@ -63,32 +49,19 @@ class Walk:
     mask: Vec | None = None  # lanes not done before, where some were
 
 
-class Emitter:
-    """Writes one kernel. `scalar` and `row_lanes` are the lanes of what is computed once and once a row."""
+class Emitter(NodeEmitter):
+    """Writes one kernel. `row_lanes` are the lanes of what is computed once a row."""
 
     def __init__(self, code: Code, kernel: LoopKernel, target: Target, traps: Traps) -> None:
-        self.code = code
+        super().__init__(code, kernel, traps)
         self.kernel = kernel
         self.target = target
-        self.traps = traps
-        self.scalar = Lanes(code, 1, lambda _: None)
-        self.pointers = {b: f"%b{i}" for i, b in enumerate(kernel.buffers())}
-        self.memory = Memory(code, len(kernel.outer), len(kernel.inner), self.pointers)
         self.row_lanes = self.scalar
-        self.values: dict[Node, Vec] = {}  # scalars of the kernel and of the current row
-        self.outer: list[str] = []
         self.totals: dict[Store, tuple[str, Accumulator]] = {}
         self.lines = Lines(code, kernel, target, self.pointers)
 
     def function(self, name: str) -> None:
-        written = set(self.kernel.writes())
-        params = [
-            f"ptr noalias {'' if b in written else 'readonly '}{p}" for b, p in self.pointers.items()
-        ]
-        params.append("ptr %traps")
-        if self.kernel.chunks > 1:
-            params += RANGE
-        with self.code.function(f"internal void @{name}({', '.join(params)})"):
+        with self.code.function(f"internal void @{name}({', '.join(self.parameters())})"):
             self.own_parts()
             self.lines.start()
             self.enter(self.accesses(), [])
@@ -348,64 +321,6 @@ class Emitter:
             buffer = store.access.buffer
             assert buffer is not None
             self.scalar.store(acc.finish([self.load_total(store)], buffer.dtype), self.pointers[buffer])
-
-    # Nodes.
-
-    def node(self, node: Node, place: Place, values: Mapping[Node, Vec]) -> Vec:
-        m = place.lanes
-        match node.op:
-            case "const":
-                return m.const(node.attrs["value"], node.dtype)
-            case "load" | "keep":
-                return self.load(node, place, values)
-            case "iota":
-                assert node.access is not None
-                return m.cast(self.numbers(node.access, place), node.dtype)
-            case "first":
-                return values[node.args[0]]
-            case "index":
-                return self.index(node, m, values[node.args[0]])
-            case "philox":
-                return self.philox(node, place, values)
-        m.on_trap = lambda condition: self.traps.report(self.code, m, node, condition, None)
-        return LOWER[node.op](m, [values[a] for a in node.args], node.attrs, node.dtype)
-
-    def load(self, node: Node, place: Place, values: Mapping[Node, Vec]) -> Vec:
-        """A load; an index that is one for all lanes moves the address, others are gathered."""
-        moved: list[tuple[str, int]] = []
-        places: list[tuple[Vec, int]] = []
-        for arg, stride in zip(node.args, node.attrs.get("strides", ()), strict=True):
-            if place.lanes.width == 1:
-                moved.append((values[arg].text, stride))
-            elif place.memory is self.memory and arg.level != ELEMENT:
-                moved.append((self.values[arg].text, stride))
-            else:
-                places.append((values[arg], stride))
-        assert node.access is not None
-        return place.memory.load(node.access, node.dtype, place.lanes, place.slow, place.index, moved, places)
-
-    def numbers(self, access: Access, place: Place) -> Vec:
-        """The affine form of `access` in the lanes, as i64."""
-        first, step = place.memory.number(access, self.outer, place.slow, place.index)
-        if place.lanes.width == 1:
-            return Vec(first, i64)
-        return place.lanes.add(place.lanes.splat(Vec(first, i64)), positions(place.lanes, i64, step))
-
-    def index(self, node: Node, m: Lanes, x: Vec) -> Vec:
-        limit = node.attrs["limit"]
-        outside = m.emit(f"icmp uge {m.type(i64)} {x.text}, {m.const(limit, i64).text}", bool_)
-        self.traps.report(self.code, m, node, outside, x)
-        return m.select(outside, 0, x)
-
-    def philox(self, node: Node, place: Place, values: Mapping[Node, Vec]) -> Vec:
-        m, (key, offset) = place.lanes, (self.values[a] for a in node.args)
-        assert node.access is not None
-        starts = (node.access.offset, *node.access.strides[:-1], (self.kernel.inner or (1,))[-1], m.width)
-        adjacent = node.access.strides[-1:] == (1,) and place.memory is self.memory
-        if adjacent and all(s % 4 == 0 for s in starts):
-            first, _ = place.memory.number(node.access, self.outer, place.slow, place.index)
-            return philox_run(m, key, offset, Vec(first, i64))
-        return philox_elements(m, m.splat(key), m.splat(offset), self.numbers(node.access, place))
 
 
 def _changes_in_place(phase: Phase) -> bool:

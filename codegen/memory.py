@@ -28,6 +28,7 @@ class Memory:
         self.n_axes = n_outer + n_inner
         self.pointers = pointers
         self.rows: dict[Access, str] = {}
+        self.mask: Vec | None = None  # lanes that may be touched, where not all may
 
     def enter(self, accesses: Iterable[Access | None], outer: Sequence[str]) -> None:
         """Work out row addresses: at the kernel's entry (`outer` empty) those that no outer loop moves, in a
@@ -65,12 +66,12 @@ class Memory:
     ) -> Vec:
         """Lanes of the element at `access`, moved by computed scalars, and by computed `places` in each lane."""
         step, width = self.step(access), lanes.width
-        if places or (width > 1 and step not in (0, 1, -1)):
+        if places or (width > 1 and step not in ((0, 1, -1) if self.mask is None else (0, 1))):
             base = self.address(access, dtype, slow, index, moved)
             raw = self._gather(lanes, dtype, self._addresses(lanes, dtype, base, step, places))
             return lanes.from_memory(raw)
         if width == 1 or step == 1:
-            return lanes.load(self.address(access, dtype, slow, index, moved), dtype)
+            return load_lanes(lanes, self.address(access, dtype, slow, index, moved), dtype, self.mask)
         if step == 0:
             one = Lanes(self.code, 1)
             return lanes.splat(one.load(self.address(access, dtype, slow, index, moved), dtype))
@@ -81,7 +82,7 @@ class Memory:
         self, value: Vec, access: Access, lanes: Lanes, slow: Sequence[str], index: str, mask: Vec | None = None
     ) -> None:
         """Store lanes, those in `mask` alone if there is one."""
-        step, dtype = self.step(access), value.dtype
+        step, dtype, mask = self.step(access), value.dtype, mask or self.mask
         if lanes.width == 1 or step == 1:
             lanes.store_where(mask, value, self.address(access, dtype, slow, index))
         elif step == -1:
@@ -117,7 +118,8 @@ class Memory:
         element = MEMORY_TYPE[dtype.code]
         suffix = f"f{dtype.bits}" if dtype.is_floating_point else element
         pointers = f"<{lanes.width} x ptr>"
-        mask = f"<{lanes.width} x i1> splat (i1 true)"
+        lanes_on = "splat (i1 true)" if self.mask is None else self.mask.text
+        mask = f"<{lanes.width} x i1> {lanes_on}"
         return f"llvm.masked.{op}.v{lanes.width}{suffix}.v{lanes.width}p0", lanes.memory_type(dtype), pointers, mask
 
     def _gather(self, lanes: Lanes, dtype: DType, addresses: str) -> Vec:
@@ -135,3 +137,20 @@ class Memory:
         self.code.line(
             f"call void @{name}({type} {raw.text}, {pointers} {addresses}, i32 {raw.dtype.itemsize}, {mask})"
         )
+
+
+def load_lanes(lanes: Lanes, pointer: str, dtype: DType, mask: Vec | None) -> Vec:
+    """Adjacent elements; zeros in the lanes off `mask`, which are not touched."""
+    if mask is None or lanes.width == 1:
+        return lanes.load(pointer, dtype)
+    name, type = _adjacent(lanes, dtype, "load"), lanes.memory_type(dtype)
+    ones = f"<{lanes.width} x i1>"
+    lanes.code.declare(name, type, ["ptr", "i32", ones, type])
+    call = f"call {type} @{name}(ptr {pointer}, i32 {dtype.itemsize}, {ones} {mask.text}, {type} zeroinitializer)"
+    return lanes.from_memory(lanes.emit(call, dtype))
+
+
+def _adjacent(lanes: Lanes, dtype: DType, op: str) -> str:
+    """The name of llvm.masked.load or store."""
+    element = f"f{dtype.bits}" if dtype.is_floating_point else MEMORY_TYPE[dtype.code]
+    return f"llvm.masked.{op}.v{lanes.width}{element}.p0"

@@ -1,7 +1,7 @@
 """A schedule as one LLVM module: a function for each kernel, `@program`, which runs them in
 order, and `@call`, its entry for array objects.
 
-Imports: `ir.fuse`, `abi`, `alike`, `blocks`, `loops`, `calls`, `fork`, `target`, `text`.
+Imports: `ir.fuse`, `abi`, `alike`, `blocks`, `loops`, `calls`, `contraction`, `fork`, `target`, `text`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from ..ir.fuse import LoopKernel, Schedule
+from ..ir.fuse import CallKernel, Contraction, LoopKernel, Schedule
 from .abi import PARAMETERS, PROGRAM, Frame, Traps, emit_call_entry
 from .alike import likeness
 from .blocks import BlockEmitter
 from .calls import emit_call
+from .contraction import ProductEmitter
 from .fork import emit_chunk_entry, emit_fork
 from .loops import Emitter
 from .target import Target
 from .text import Code
+
+_Own = LoopKernel | Contraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,10 @@ def emit_module(schedule: Schedule, target: Target) -> Module:
         for i, kernel in enumerate(schedule.kernels):
             if i == schedule.commit and i and traps.table:
                 _leave_if_failed(code)
-            if isinstance(kernel, LoopKernel):
-                _run(code, frame, names[kernel], kernel)
-            else:
+            if isinstance(kernel, CallKernel):
                 emit_call(code, frame, kernel, target)
+            else:
+                _run(code, frame, names[kernel], kernel)
         code.line("ret void")
     emit_call_entry(code, len(schedule.params), len(schedule.results))
     head = f'target triple = "{target.triple}"\n'
@@ -61,12 +64,12 @@ def _leave_if_failed(code: Code) -> None:
     code.start_block(on)
 
 
-def _define_all(code: Code, schedule: Schedule, target: Target, traps: Traps) -> dict[LoopKernel, str]:
-    """Write a function for each loop kernel, one for those that are alike; their names."""
+def _define_all(code: Code, schedule: Schedule, target: Target, traps: Traps) -> dict[_Own, str]:
+    """Write a function for each loop kernel and contraction, one for those that are alike; their names."""
     written: dict[Hashable, str] = {}
-    names: dict[LoopKernel, str] = {}
+    names: dict[_Own, str] = {}
     for i, kernel in enumerate(schedule.kernels):
-        if isinstance(kernel, LoopKernel):
+        if not isinstance(kernel, CallKernel):
             key = likeness(kernel)
             if key not in written:
                 written[key] = f"kernel{i}"
@@ -75,15 +78,21 @@ def _define_all(code: Code, schedule: Schedule, target: Target, traps: Traps) ->
     return names
 
 
-def _define(code: Code, name: str, kernel: LoopKernel, target: Target, traps: Traps) -> None:
+def _define(code: Code, name: str, kernel: _Own, target: Target, traps: Traps) -> None:
     """Write the function `name`, which runs `kernel` (or one chunk of it)."""
-    emitter = BlockEmitter if kernel.block else Emitter
-    emitter(code, kernel, target, traps).function(name)
+    if isinstance(kernel, Contraction):
+        product = ProductEmitter(code, kernel, target, traps)
+        product.function(name)
+        size = product.range()
+    else:
+        emitter = BlockEmitter if kernel.block else Emitter
+        emitter(code, kernel, target, traps).function(name)
+        size = kernel.outer[0] if kernel.outer else 1
     if kernel.chunks > 1:
-        emit_chunk_entry(code, name, len(kernel.buffers()) + 1, kernel.outer[0], kernel.chunks)
+        emit_chunk_entry(code, name, len(kernel.buffers()) + 1, size, kernel.chunks)
 
 
-def _run(code: Code, frame: Frame, name: str, kernel: LoopKernel) -> None:
+def _run(code: Code, frame: Frame, name: str, kernel: _Own) -> None:
     """Call the kernel, or hand its chunks to the pool of threads."""
     pointers = [*(frame.pointer(b) for b in kernel.buffers()), "%traps"]
     if kernel.chunks == 1:

@@ -23,6 +23,11 @@ class Target:
     vector_bytes: int
     has_fma: bool
 
+    @property
+    def registers(self) -> int:
+        """How many vector registers there are."""
+        return 32 if self.vector_bytes == 64 or self.triple.startswith(("aarch64", "arm64")) else 16
+
     def lanes(self, phase: Phase, n: int) -> int:
         """How many lanes the vector loop of a phase over `n` steps has: a power of two, at most n.
 

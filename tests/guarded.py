@@ -11,7 +11,7 @@ import numpy as np
 from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels import black_scholes, cross_entropy, kept_rows, layer_norm, softmax
+from kernels import black_scholes, cross_entropy, kept_rows, layer_norm, product, softmax
 
 import jitgrad.codegen.compiler as compiler
 import jitgrad.ir.fuse.parallel as parallel
@@ -19,6 +19,7 @@ from jitgrad.codegen import executable
 from jitgrad.ir.core import Function
 from jitgrad.ir.errors import JitgradError
 from jitgrad.ir.passes import run_pipeline, strip
+from jitgrad.ir.types import f32, f64
 
 PAGE = mmap.PAGESIZE
 
@@ -90,6 +91,19 @@ def odd_sizes() -> None:
         run(f, arguments(f, 0, wild=False), 1)
 
 
+def products() -> None:
+    for at_end in (True, False):
+        GUARDED.at_end = at_end
+        for shape in ((2, 2, 2), (3, 5, 7), (13, 9, 17), (31, 33, 50), (9, 700, 19)):
+            for dtype in (f32, f64):
+                for turned in ((False, False), (True, False), (False, True)):
+                    f = product(shape, dtype, turned)
+                    args = arguments(f, 0, wild=False)
+                    for cores in (1, 3):
+                        assert_same(run(f, args, cores), outcome(f, args))
+
+
 if __name__ == "__main__":
     odd_sizes()
+    products()
     random_functions()

@@ -1,4 +1,4 @@
-"""Functions that several tests schedule and compile: row programs, a long elementwise chain with gradient."""
+"""Functions that several tests schedule and compile: row programs, a long elementwise chain with gradient, products."""
 
 import math
 
@@ -96,3 +96,16 @@ def black_scholes(n: int) -> Function:
     paid = b.mul(b.mul(strike, b.exp(b.neg(b.mul(rate, time)))), normal(d2))
     price = b.sum(b.sub(b.mul(spot, normal(d1)), paid), axes=(0,))
     return vjp(b.finish("black_scholes", [price]), wrt=range(5))
+
+
+def product(shape, dtype=f32, turned=(False, False), batch=()) -> Function:
+    """x @ y of the shape (m, k, n), each transposed from how it lies where `turned` says so."""
+    m, k, n = shape
+    b = FunctionBuilder()
+    rank = len(batch)
+    perm = (*range(rank), rank + 1, rank)
+    operands = []
+    for lies, turn in (((m, k), turned[0]), ((k, n), turned[1])):
+        x = b.param(TensorType(dtype, (*batch, *(lies[::-1] if turn else lies))))
+        operands.append(b.permute(x, perm=perm) if turn else x)
+    return b.finish("product", [b.matmul(*operands)])

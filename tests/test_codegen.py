@@ -308,7 +308,7 @@ def test_kernels_that_are_alike_are_compiled_once():
     executable = compile_function(b.finish("f", [v]))
     assert len(executable.schedule.kernels) == 12
     text = executable.llvm_text
-    assert (text.count("define internal void @kernel"), text.count("define internal void @matmul")) == (4, 1)
+    assert text.count("define internal void @kernel") == 5
     check(executable.function, [rng().normal(size=(n, n)) for _ in range(2)], 1e-10)
 
 

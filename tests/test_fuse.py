@@ -186,14 +186,6 @@ def test_vector_products_fuse():
     assert (kernel.outer, kernel.block) == ((25, 8), 8)
 
 
-def test_transposed_operands_are_flags():
-    b, (x, y) = build((4, 8), (16, 8))
-    plan = schedule(b.finish("f", [b.matmul(x, b.permute(y, perm=(1, 0)))]))
-    (kernel,) = plan.kernels
-    assert isinstance(kernel, CallKernel)
-    assert [a.strides for a in kernel.args] == [(8, 1), (1, 8)]
-
-
 def test_a_large_crosswise_copy_is_one_turn():
     b, (x,) = build((512, 512))
     plan = schedule(b.finish("f", [b.permute(x, perm=(1, 0))]))

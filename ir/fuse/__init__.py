@@ -5,8 +5,8 @@
 In the order that data takes: `prepare` (a function as items over views; `pick` for its gathers), `unroll` (short axes
 that are summed away), `pack` (operands walked with gaps), `inline` (what is computed again), `groups` (what shares a
 kernel; `transpose` turns its crosswise operands), `overwrite` (what is done in place), `build` (a group as loops and
-phases), `rows` (blocks of rows), `widen` (short rows), `parallel` (chunks for several cores), `schedule` (buffers, the
-arena).
+phases), `products` (matmuls as contractions), `rows` (blocks of rows), `widen` (short rows), `parallel` (chunks
+for several cores), `schedule` (buffers, the arena).
 `kernel` is the loop IR, `views` the arithmetic of index maps, `items` what the first four work on.
 
 Imports: `core`, `types` and `ops` of the IR.
@@ -20,6 +20,7 @@ from .kernel import (
     Access,
     Buffer,
     CallKernel,
+    Contraction,
     LoopKernel,
     Node,
     Operand,
@@ -31,6 +32,6 @@ from .kernel import (
 from .schedule import schedule
 
 __all__ = [
-    "ELEMENT", "KERNEL", "ROW", "Access", "Buffer", "CallKernel", "LoopKernel", "Node", "Operand", "Phase",
-    "Schedule", "Store", "cost", "schedule", "to_text",
+    "ELEMENT", "KERNEL", "ROW", "Access", "Buffer", "CallKernel", "Contraction", "LoopKernel", "Node", "Operand",
+    "Phase", "Schedule", "Store", "cost", "schedule", "to_text",
 ]

@@ -3,7 +3,8 @@
     Schedule    buffers and kernels in order: one function, no allocation but the arena
     Buffer      parameter, result, constant or temporary (a place in the arena)
     LoopKernel  rows of elements: `outer` axes around `inner` axes, the last of which is walked by vectors
-    CallKernel  one op of its own kind over whole buffers: matmul, sort, cumsum, scatter, transpose
+    Contraction a product of two operands summed over some axes, and elementwise work on it where it is made
+    CallKernel  one op of its own kind over whole buffers: matmul by BLAS, sort, cumsum, scatter, transpose
 
 A `LoopKernel` runs, for every step of `outer` (a row), its phases in order. A phase computes its `row` nodes
 (scalars, once a row), then walks the inner axes with the `body` nodes (lanes); what a reduction in a body
@@ -25,6 +26,11 @@ everything into one element, in float64 for floats.
 
 With a `block`, the last outer axis, of that size, is walked phase by phase: first the row nodes of a phase for the
 whole block, then its body row by row.
+
+A `Contraction` has its axes in four groups: `batch` (walked by both operands), `rows` (by the left one), `columns`
+(by the right one), `terms` (by both, and summed). Its `body` are element nodes over the axes of the result, made of
+the node `product`, the sum, once that is complete: sums of more than `block` steps of the first axis of terms are
+put together, block after block, in the memory of `partial`.
 
 A kernel with `chunks` may run as that many pieces of its first outer axis at once. Each piece has its own part
 of the buffers in `private`, of the size that stands there.
@@ -169,7 +175,57 @@ class CallKernel:
         return list(dict.fromkeys([*self.reads(), *self.writes()]))
 
 
-Kernel = LoopKernel | CallKernel
+@dataclass(eq=False, slots=True)
+class Contraction:
+    """`product = sum over terms of left * right`; accesses have a stride for each axis of batch, rows, columns and
+    terms. With `chunks`, these divide the axis of the result that `axis` names: 'batch', 'rows' or 'columns' (the
+    last of its group; of the batch the first)."""
+
+    batch: Shape
+    rows: Shape
+    columns: Shape
+    terms: Shape
+    left: Access
+    right: Access
+    product: Node
+    body: list[Node]
+    stores: list[Store]
+    block: int = 0
+    partial: Access | None = None
+    axis: str = "rows"
+    chunks: int = 1
+
+    @property
+    def outer(self) -> Shape:
+        return self.batch + self.rows
+
+    @property
+    def inner(self) -> Shape:
+        return self.columns
+
+    def nodes(self) -> list[Node]:
+        return self.body
+
+    def accesses(self) -> list[Access]:
+        """Of the operands, then of the nodes and stores."""
+        held = [*(n.access for n in self.body), *(s.access for s in self.stores)]
+        partial = [] if self.partial is None else [self.partial]
+        return [self.left, self.right, *(a for a in held if a is not None), *partial]
+
+    def reads(self) -> list[Buffer]:
+        found = [self.left, self.right, *(n.access for n in self.body if n.access is not None)]
+        return list(dict.fromkeys(a.buffer for a in found if a.buffer is not None))
+
+    def writes(self) -> list[Buffer]:
+        found = [s.access for s in self.stores]
+        found += [] if self.partial is None else [self.partial]
+        return list(dict.fromkeys(a.buffer for a in found if a.buffer is not None))
+
+    def buffers(self) -> list[Buffer]:
+        return list(dict.fromkeys([*self.reads(), *self.writes()]))
+
+
+Kernel = LoopKernel | CallKernel | Contraction
 
 
 @dataclass(eq=False, slots=True)
@@ -269,6 +325,25 @@ def _call(kernel: CallKernel) -> list[str]:
     ]
 
 
+def _contraction(kernel: Contraction) -> list[str]:
+    groups = (("b", kernel.batch), ("r", kernel.rows), ("c", kernel.columns), ("k", kernel.terms))
+    named = [(f"{letter}{i}", n) for letter, sizes in groups for i, n in enumerate(sizes)]
+    axes = [axis for axis, _ in named]
+    bounds = [f"{axis} < {n}" for axis, n in named]
+    result = len(axes) - len(kernel.terms)
+    for i, node in enumerate(dict.fromkeys((kernel.product, *kernel.body))):
+        node.name = f"%{i}"
+    lines = [f"  in {kernel.chunks} chunks of {kernel.axis}"] if kernel.chunks > 1 else []
+    lines.append(f"  for {', '.join(bounds[:result])}:")
+    summed = f"sum over {', '.join(bounds[result:])}"
+    if kernel.partial is not None:
+        summed += f" (by {kernel.block} of {axes[result]}, so far in {_place(kernel.partial, axes)})"
+    lines.append(f"    {kernel.product.name}: {kernel.product.dtype.code} = {summed}")
+    lines.append(f"        of {_place(kernel.left, axes)} * {_place(kernel.right, axes)}")
+    lines += [f"    {_node(n, axes)}" for n in kernel.body if n is not kernel.product]
+    return lines + [f"    {_store(s, axes)}" for s in kernel.stores]
+
+
 def to_text(schedule: Schedule) -> str:
     """The schedule for people: buffers, then each kernel's loops. It is not parsed."""
     lines = [f"schedule @{schedule.name} arena {schedule.arena_bytes} bytes"]
@@ -280,6 +355,9 @@ def to_text(schedule: Schedule) -> str:
         if isinstance(kernel, LoopKernel):
             lines.append(f"kernel {i}: loops")
             lines += _loops(kernel)
+        elif isinstance(kernel, Contraction):
+            lines.append(f"kernel {i}: contraction")
+            lines += _contraction(kernel)
         else:
             lines.append(f"kernel {i}: call")
             lines += _call(kernel)

@@ -14,7 +14,7 @@ import math
 
 from ..types import f32, f64
 from .items import cost
-from .kernel import ELEMENT, ROW, Access, Buffer, CallKernel, Kernel, LoopKernel, Node, Phase, Store
+from .kernel import ELEMENT, ROW, Access, Buffer, CallKernel, Contraction, Kernel, LoopKernel, Node, Phase, Store
 
 WORTH_NS = 20_000.0  # serial work below this is not split
 _NS_COST, _NS_BYTE = 0.01, 0.01  # an addition and a byte, by vectors: measured on 16 lanes
@@ -26,7 +26,10 @@ def split(kernel: Kernel, cores: int) -> list[Kernel]:
     """The kernels that do the work of `kernel` on up to `cores` cores: itself, where that is best."""
     if isinstance(kernel, CallKernel):
         if kernel.op == "matmul":
-            _split_product(kernel, cores)
+            _split_call(kernel, cores)
+        return [kernel]
+    if isinstance(kernel, Contraction):
+        _split_contraction(kernel, cores)
         return [kernel]
     if cores == 1 or _nanoseconds(kernel) < WORTH_NS:
         return [kernel]
@@ -59,19 +62,28 @@ def _nanoseconds(kernel: LoopKernel) -> float:
     return spent
 
 
-def _split_product(kernel: CallKernel, cores: int) -> None:
-    """Name the axis of the result along which a matmul is split: the batch where it is long, else the longer one of
-    the matrix, in blocks that BLAS still does at full speed."""
+def _split_contraction(kernel: Contraction, cores: int) -> None:
+    groups = kernel.batch, kernel.rows, kernel.columns, kernel.terms
+    batch = kernel.batch[0] if kernel.batch else 0
+    work = math.prod(n for sizes in groups for n in sizes)
+    kernel.axis, kernel.chunks = _product_chunks(batch, kernel.rows[-1], kernel.columns[-1], work, cores)
+
+
+def _split_call(kernel: CallKernel, cores: int) -> None:
     x, y = kernel.args
-    m, k, n = x.shape[-2], x.shape[-1], y.shape[-1]
-    work = 2.0 * math.prod(x.shape[:-2]) * m * k * n
-    ways = [("rows", m), ("columns", n)]
-    if len(x.shape) > 2:
-        ways.append(("batch", x.shape[0] * BLOCK))
-    axis, length = max(ways, key=lambda way: way[1])
+    batch = x.shape[0] if len(x.shape) > 2 else 0
+    work = math.prod(x.shape) * y.shape[-1]
+    axis, kernel.chunks = _product_chunks(batch, x.shape[-2], y.shape[-1], work, cores)
     kernel.attrs = {**kernel.attrs, "axis": axis}
-    if cores > 1 and work * _NS_FLOP >= WORTH_NS:
-        kernel.chunks = max(min(2 * cores, length // BLOCK), 1)
+
+
+def _product_chunks(batch: int, rows: int, columns: int, work: int, cores: int) -> tuple[str, int]:
+    """The axis along which a product is split: the batch where it is long, else the longer one of the matrix, in
+    blocks that are still done at full speed; and in how many. `work`: multiplications."""
+    ways = [("rows", rows), ("columns", columns), ("batch", batch * BLOCK)]
+    axis, length = max(ways, key=lambda way: way[1])
+    many = cores > 1 and 2.0 * work * _NS_FLOP >= WORTH_NS
+    return axis, max(min(2 * cores, length // BLOCK), 1) if many else 1
 
 
 def _cut_into_rows(kernel: LoopKernel, cores: int) -> bool:

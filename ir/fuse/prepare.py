@@ -106,7 +106,7 @@ class Program:
     def call(
         self, op: str, args: Sequence[tuple[Ref, Shape]], outs: Sequence[tuple[DType, int]], **attrs: Any
     ) -> list[Ref]:
-        refs = tuple(self._operand(op, ref, shape) for ref, shape in args)
+        refs = tuple(self._operand(op, i, ref, shape) for i, (ref, shape) in enumerate(args))
         roots = tuple(self._root(d, n) for d, n in outs)
         shapes = tuple(shape for _, shape in args)
         item = Item("call", op, refs, attrs, roots, 0, self._loc, shapes=shapes)
@@ -117,12 +117,12 @@ class Program:
         self.stored.update(roots)
         return [Ref(r, views.identity(r.size)) for r in roots]
 
-    def _operand(self, op: str, ref: Ref, shape: Shape) -> Ref:
-        """`ref` as memory that `op` can walk: row-major, or for matmul as BLAS takes matrices."""
+    def _operand(self, op: str, position: int, ref: Ref, shape: Shape) -> Ref:
+        """`ref` as memory that `op` can walk: row-major, or for the right operand of matmul in rows without gaps."""
         strides = views.strides_over(ref.view, shape)
         match op:
             case "matmul":
-                fits = strides is not None and _is_matrix(shape, strides)
+                fits = strides is not None and (position == 0 or strides[-1] == 1)
             case "transpose":
                 fits = True
             case _:
@@ -411,12 +411,6 @@ class Program:
         scalars = [self._refs[a] for a in instr.args]
         refs = [Ref(root, views.strided((t.size,), (0,), view.offset)) for root, view in scalars]
         return [self.map("philox", refs, t.dtype, t.size)]
-
-
-def _is_matrix(shape: Shape, strides: Sequence[int]) -> bool:
-    """Whether the last two axes are a matrix as BLAS stores it: rows, or columns, without gaps inside."""
-    rows, columns, down, along = *shape[-2:], *strides[-2:]
-    return (along == 1 and down >= columns) or (down == 1 and along >= rows)
 
 
 def _is_const(ref: Ref) -> bool:

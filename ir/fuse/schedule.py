@@ -14,10 +14,11 @@ from .build import build
 from .groups import Group, Grouping
 from .inline import leaves
 from .items import Item, Root
-from .kernel import Buffer, CallKernel, Kernel, LoopKernel, Operand, Schedule
+from .kernel import Buffer, CallKernel, Contraction, Kernel, LoopKernel, Operand, Schedule
 from .overwrite import can_fail, copy_back, plan, rewrites_in_step
 from .parallel import split
 from .prepare import Program
+from .products import contraction, is_for_blas
 from .rows import block_rows
 from .widen import widen
 
@@ -149,7 +150,9 @@ class _Layout:
         kernel = build(group, self.grouping, self.buffer_of, self.external, self.elided)
         return kernel if kernel.stores() or can_fail(group) else None
 
-    def call(self, item: Item) -> CallKernel:
+    def call(self, item: Item) -> CallKernel | Contraction:
+        if item.op == "matmul" and not is_for_blas(item):
+            return contraction(item, self.buffer_of)
         args = []
         for (root, view), shape in zip(item.args, item.shapes, strict=True):
             strides = views.strides_over(view, shape)

@@ -1,0 +1,366 @@
+"""A `Contraction` as an LLVM function: loops over tiles of the result, each summed in registers and then finished.
+
+    void @name(ptr noalias %b0, ..., ptr %traps)      one pointer for each of the kernel's buffers
+    void @name(..., i64 %lo, i64 %hi, i64 %chunk)     of a kernel in chunks: one of them, in tiles of its axis
+
+Around the tiles go, from the outside: the batch and the slower axes of rows and columns, blocks of terms, groups of
+tiles of rows, panels of columns, tiles. The tiles at the right and lower edges are smaller and written apart; the
+last vector of a row is masked where its end is. Each element is summed in the order of the terms whatever tile it
+lies in, so neither the tiling nor the chunks change a bit of it.
+
+The operations on a finished product are written for each vector of the tile where they are few. Else the tile goes
+to the stack, and a loop over it runs them.
+
+Imports: `ir.fuse`, `ir.types`, `abi`, `control`, `fork`, `loops`, `target`, `text`, `tiling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..ir.fuse import Access, Contraction, Node
+from ..ir.types import bool_
+from .abi import Traps
+from .control import branch, choose, clamp, element, linear, loop, nest
+from .memory import load_lanes
+from .nodes import NodeEmitter, Place
+from .target import Target
+from .text import Code, Lanes, Vec
+from .tiling import Tiling, tiling
+
+INLINE = 3  # operations on a product that are written out for each vector of a tile
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Rows and vectors of a tile, and where it lies: its first row and column, its operands. `ragged`: lanes of
+    its last vector, where these are not all."""
+
+    rows: int
+    vectors: int
+    ragged: int
+    row: str
+    column: str
+    left: str
+    right: str
+
+
+class ProductEmitter(NodeEmitter):
+    """Writes one contraction."""
+
+    def __init__(self, code: Code, kernel: Contraction, target: Target, traps: Traps) -> None:
+        super().__init__(code, kernel, traps)
+        self.product = kernel
+        self.cut: Tiling = tiling(kernel, target)
+        self.dtype = kernel.product.dtype
+        self.lanes = Lanes(code, self.cut.width, lambda _: None)
+        self.rank = len(kernel.outer) + len(kernel.inner)  # axes of the result
+        self.tiles = -(-kernel.rows[-1] // self.cut.rows)
+        self.panels = -(-kernel.columns[-1] // self.cut.columns)
+        self.slow: list[str] = []  # where the slower axes of columns are
+        self.lanes_bytes = self.cut.width * self.dtype.itemsize
+        self.stack = ""
+        self.varies = self.variation()
+
+    def range(self) -> int:
+        """What the chunks divide."""
+        return {"batch": (self.product.batch or (1,))[0], "rows": self.tiles, "columns": self.panels}[self.product.axis]
+
+    def function(self, name: str) -> None:
+        code = self.code
+        with code.function(f"internal void @{name}({', '.join(self.parameters())})"):
+            if not self.inlined():
+                type = self.lanes.memory_type(self.dtype)
+                self.stack = code.fresh("tile")
+                code.line(f"{self.stack} = alloca [{self.cut.rows * self.cut.vectors} x {type}], align 64")
+            if self.product.chunks > 1:
+                some = code.fresh("c")
+                code.line(f"{some} = icmp slt i64 %lo, %hi")
+                branch(code, some, self.around)
+            else:
+                self.around()
+            code.line("ret void")
+
+    def around(self) -> None:
+        """Loops over the axes that no tile has."""
+        k = self.product
+        n_batch, n_rows = len(k.batch), len(k.rows) - 1
+        sizes = [*k.batch, *k.rows[:-1], *k.columns[:-1]]
+
+        def body(at: list[str]) -> None:
+            self.outer = at[: n_batch + n_rows]
+            self.slow = at[n_batch + n_rows :]
+            fixed = [*self.outer, "0", *self.slow]
+            self.blocks(*(self.start(access, fixed) for access in (k.left, k.right)))
+
+        if k.axis == "batch" and k.chunks > 1:
+            def chunk(first: str, _: list[Vec]) -> list[Vec]:
+                nest(self.code, sizes[1:], lambda rest: body([first, *rest]))
+                return []
+
+            loop(self.code, "%lo", "%hi", 1, [], chunk)
+        else:
+            nest(self.code, sizes, body)
+
+    def start(self, access: Access, at: Sequence[str]) -> str:
+        """The address of the element of an operand at these steps of the result's first axes."""
+        assert access.buffer is not None
+        terms = [(i, s) for i, s in zip(at, access.strides, strict=False) if i != "0"]
+        return element(self.code, self.pointers[access.buffer], self.dtype, linear(self.code, access.offset, terms))
+
+    def moved(self, pointer: str, terms: Sequence[tuple[str, int]]) -> str:
+        return element(self.code, pointer, self.dtype, linear(self.code, 0, [t for t in terms if t[0] != "0"]))
+
+    # Blocks of terms, groups of rows, panels, tiles.
+
+    def blocks(self, left: str, right: str) -> None:
+        k = self.product
+        n, block = k.terms[0], k.block
+        steps = k.left.strides[self.rank], k.right.strides[self.rank]
+
+        def body(first: str, _: list[Vec]) -> list[Vec]:
+            here = self.moved(left, [(first, steps[0])]), self.moved(right, [(first, steps[1])])
+            length = str(n) if block == n else self.least(str(block), self.rest(str(n), first))
+            self.groups(*here, first, length)
+            return []
+
+        loop(self.code, "0", str(n), block, [], body, once=block == n)
+
+    def rest(self, stop: str, start: str) -> str:
+        left = self.code.fresh("i")
+        self.code.line(f"{left} = sub i64 {stop}, {start}")
+        return left
+
+    def least(self, a: str, b: str) -> str:
+        return clamp(self.code, a, b)
+
+    def bounds(self, axis: str, count: int) -> tuple[str, str]:
+        split = self.product.chunks > 1 and self.product.axis == axis
+        return ("%lo", "%hi") if split else ("0", str(count))
+
+    def groups(self, left: str, right: str, term: str, length: str) -> None:
+        """Runs of tiles of rows, for each of which all panels are done."""
+        start, stop = self.bounds("rows", self.tiles)
+        first, last = self.bounds("columns", self.panels)
+        group = self.cut.group
+
+        def panels(begin: str, _: list[Vec]) -> list[Vec]:
+            end = stop if group >= self.tiles else self.least(linear(self.code, group, [(begin, 1)]), stop)
+
+            def panel(p: str, _: list[Vec]) -> list[Vec]:
+                def tile(t: str, _: list[Vec]) -> list[Vec]:
+                    self.at(t, p, left, right, term, length)
+                    return []
+
+                loop(self.code, begin, end, 1, [], tile, once=self.tiles == 1)
+                return []
+
+            loop(self.code, first, last, 1, [], panel, once=self.panels == 1)
+            return []
+
+        loop(self.code, start, stop, group, [], panels, once=group >= self.tiles)
+
+    def at(self, t: str, p: str, left: str, right: str, term: str, length: str) -> None:
+        """The tile number (t, p): whole, or cut at the edges."""
+        k, cut, code = self.product, self.cut, self.code
+        row, column = linear(code, 0, [(t, cut.rows)]), linear(code, 0, [(p, cut.columns)])
+        here = self.moved(left, [(row, k.left.strides[len(k.outer) - 1])])
+        there = self.moved(right, [(column, k.right.strides[self.rank - 1])])
+        m, n = k.rows[-1], k.columns[-1]
+        last_rows, last_columns = m - (self.tiles - 1) * cut.rows, n - (self.panels - 1) * cut.columns
+
+        def across(rows: int) -> None:
+            def whole() -> None:
+                self.tile(Tile(rows, cut.vectors, 0, row, column, here, there), term, length)
+
+            def edge() -> None:
+                vectors, ragged = -(-last_columns // cut.width), last_columns % cut.width
+                self.tile(Tile(rows, vectors, ragged, row, column, here, there), term, length)
+
+            self.apart(p, self.panels, last_columns < cut.columns, whole, edge)
+
+        self.apart(t, self.tiles, last_rows < cut.rows, lambda: across(cut.rows), lambda: across(last_rows))
+
+    def apart(
+        self, i: str, count: int, differs: bool, usual: Callable[[], None], last: Callable[[], None]
+    ) -> None:
+        """`last` for the last of `count` where it differs from the others, else `usual`."""
+        if not differs:
+            usual()
+        elif count == 1:
+            last()
+        else:
+            condition = self.code.fresh("c")
+            self.code.line(f"{condition} = icmp eq i64 {i}, {count - 1}")
+            branch(self.code, condition, last, usual)
+
+    # One tile.
+
+    def tile(self, tile: Tile, term: str, length: str) -> None:
+        """Sum a block of terms; finish the tile after the last."""
+        k = self.product
+        zero = self.lanes.const(0.0, self.dtype)
+        sums = self.sum(tile, [zero] * (tile.rows * tile.vectors), length)
+        if k.partial is None:
+            self.finish(tile, sums)
+            return
+        partial, first, last = k.partial, self.code.fresh("c"), self.code.fresh("c")
+        final = (k.terms[0] - 1) // k.block * k.block
+        self.code.line(f"{first} = icmp eq i64 {term}, 0")
+        self.code.line(f"{last} = icmp eq i64 {term}, {final}")
+
+        def more() -> list[Vec]:
+            return [self.lanes.add(a, b) for a, b in zip(self.load_tile(tile, partial), sums, strict=True)]
+
+        after = choose(self.code, first, lambda: sums, more, [self.lanes] * len(sums))
+        branch(self.code, last, lambda: self.finish(tile, after), lambda: self.store_tile(tile, partial, after))
+
+    def sum(self, tile: Tile, sums: Sequence[Vec], length: str) -> list[Vec]:
+        """`sums` with the terms of the block added, in order."""
+        counts = [length, *(str(n) for n in self.product.terms[1:])]
+        return self.steps(tile, counts, tile.left, tile.right, sums)
+
+    def steps(self, tile: Tile, counts: Sequence[str], left: str, right: str, sums: Sequence[Vec]) -> list[Vec]:
+        k = self.product
+        axis = self.rank + len(k.terms) - len(counts)
+        by_left, by_right = k.left.strides[axis], k.right.strides[axis]
+        carried = [(self.lanes, v) for v in sums]
+
+        def moved(i: str) -> tuple[str, str]:
+            return self.moved(left, [(i, by_left)]), self.moved(right, [(i, by_right)])
+
+        def outer(i: str, now: list[Vec]) -> list[Vec]:
+            return self.steps(tile, counts[1:], *moved(i), now)
+
+        def inner(i: str, now: list[Vec]) -> list[Vec]:
+            x, y = moved(i)
+            for u in range(self.cut.unroll):
+                now = self.step(tile, x, y, u * by_left, u * by_right, now)
+            return now
+
+        if len(counts) > 1:
+            return loop(self.code, "0", counts[0], 1, carried, outer, once=counts[0] == "1")
+        unroll = self.cut.unroll
+        return loop(self.code, "0", counts[0], unroll, carried, inner, once=counts[0] == str(unroll))
+
+    def step(self, tile: Tile, left: str, right: str, x: int, y: int, sums: Sequence[Vec]) -> list[Vec]:
+        """One term: an outer product of a column of the left operand and a row of the right one."""
+        one = Lanes(self.code, 1)
+        down = self.product.left.strides[len(self.product.outer) - 1]
+        columns = []
+        for j in range(tile.vectors):
+            address = element(self.code, right, self.dtype, str(y + j * self.cut.width))
+            columns.append(load_lanes(self.lanes, address, self.dtype, self.mask(tile, j)))
+        after = []
+        for i in range(tile.rows):
+            number = one.load(element(self.code, left, self.dtype, str(x + i * down)), self.dtype)
+            row = self.lanes.splat(number)
+            held = sums[i * tile.vectors : (i + 1) * tile.vectors]
+            after += [self.lanes.fma(row, column, s) for column, s in zip(columns, held, strict=True)]
+        return after
+
+    def mask(self, tile: Tile, j: int) -> Vec | None:
+        """The lanes of the tile's vector `j` that lie in the result, where not all do."""
+        if not tile.ragged or j < tile.vectors - 1:
+            return None
+        width = self.cut.width
+        return Vec(f"<{', '.join(f'i1 {int(i < tile.ragged)}' for i in range(width))}>", bool_)
+
+    # What becomes of the sums.
+
+    def load_tile(self, tile: Tile, access: Access) -> list[Vec]:
+        out = []
+        for i in range(tile.rows):
+            self.begin_row(tile, i, [access])
+            for j in range(tile.vectors):
+                place = self.place(tile, j)
+                out.append(self.memory.load(access, self.dtype, place.lanes, place.slow, place.index))
+        self.memory.mask = None
+        return out
+
+    def store_tile(self, tile: Tile, access: Access, sums: Sequence[Vec]) -> None:
+        for i in range(tile.rows):
+            self.begin_row(tile, i, [access])
+            for j in range(tile.vectors):
+                place = self.place(tile, j)
+                self.memory.store(sums[i * tile.vectors + j], access, place.lanes, place.slow, place.index)
+        self.memory.mask = None
+
+    def begin_row(self, tile: Tile, i: int | str, accesses: Sequence[Access | None]) -> None:
+        """Work out where row `i` of the tile lies."""
+        row = linear(self.code, 0, [(tile.row, 1), (str(i), 1)]) if i else tile.row
+        self.outer = [*self.outer[: len(self.product.outer) - 1], row]
+        self.memory.rows.clear()
+        self.memory.enter(accesses, [])
+        self.memory.enter(accesses, self.outer)
+
+    def place(self, tile: Tile, j: int) -> Place:
+        self.memory.mask = self.mask(tile, j)
+        return Place(self.memory, self.lanes, self.slow, linear(self.code, j * self.cut.width, [(tile.column, 1)]))
+
+    def inlined(self) -> bool:
+        return sum(n.op not in ("load", "const") for n in self.product.body) <= INLINE
+
+    def finish(self, tile: Tile, sums: Sequence[Vec]) -> None:
+        """Run the operations on the product, and store what leaves."""
+        accesses = [*(n.access for n in self.product.body), *(s.access for s in self.product.stores)]
+        if self.inlined():
+            made: dict[tuple[Node, int, int], Vec] = {}
+            for i in range(tile.rows):
+                self.begin_row(tile, i, accesses)
+                for j in range(tile.vectors):
+                    self.elements(self.place(tile, j), sums[i * tile.vectors + j], made, i, j)
+            self.memory.mask = None
+            return
+        for number, value in enumerate(sums):
+            place = element(self.code, self.stack, self.dtype, str(number * self.cut.width))
+            self.lanes.store(value, place, self.lanes_bytes)
+
+        def row(i: str, _: list[Vec]) -> list[Vec]:
+            self.begin_row(tile, i, accesses)
+            start = linear(self.code, 0, [(i, tile.vectors * self.cut.width)])
+            line = element(self.code, self.stack, self.dtype, start)
+            whole = tile.vectors - bool(tile.ragged)
+
+            def vector(j: str, _: list[Vec]) -> list[Vec]:
+                self.memory.mask = None
+                at = linear(self.code, 0, [(j, self.cut.width)])
+                value = self.lanes.load(element(self.code, line, self.dtype, at), self.dtype, self.lanes_bytes)
+                index = linear(self.code, 0, [(tile.column, 1), (at, 1)])
+                self.elements(Place(self.memory, self.lanes, self.slow, index), value, {}, 0, 0)
+                return []
+
+            if whole:
+                loop(self.code, "0", str(whole), 1, [], vector, once=whole == 1)
+            if tile.ragged:
+                place = element(self.code, line, self.dtype, str(whole * self.cut.width))
+                value = self.lanes.load(place, self.dtype, self.lanes_bytes)
+                self.elements(self.place(tile, whole), value, {}, 0, 0)
+                self.memory.mask = None
+            return []
+
+        loop(self.code, "0", str(tile.rows), 1, [], row, once=tile.rows == 1)
+
+    def elements(self, place: Place, product: Vec, made: dict[tuple[Node, int, int], Vec], i: int, j: int) -> None:
+        """The nodes of one vector. `made` has those that another row, or another column, has written already."""
+        values = {self.product.product: product}
+        for node in self.product.body:
+            down, along = self.varies[node]
+            key = node, i if down else -1, j if along else -1
+            if key not in made:
+                made[key] = self.node(node, place, values)
+            values[node] = made[key]
+        for store in self.product.stores:
+            self.memory.store(values[store.node], store.access, place.lanes, place.slow, place.index)
+
+    def variation(self) -> dict[Node, tuple[bool, bool]]:
+        """Whether each node differs between the rows, and between the columns, of a tile."""
+        found = {self.product.product: (True, True)}
+        row, column = len(self.product.outer) - 1, self.rank - 1
+        for node in self.product.body:
+            ways = [found[a] for a in node.args]
+            if node.access is not None:
+                ways.append((node.access.strides[row] != 0, node.access.strides[column] != 0))
+            found[node] = any(d for d, _ in ways), any(a for _, a in ways)
+        return found

@@ -1,0 +1,82 @@
+"""How a contraction is cut for a machine's registers and caches.
+
+A tile of `rows` by `vectors` of the result is summed in registers: each step of the sum loads `vectors` vectors of
+the right operand and one number for all lanes of each row of the left one. The model below prices a step in cycles
+of a core with two multiply-adds and two loads a cycle and a latency of four, which is what x86-64 and AArch64 cores
+of the last ten years have; the tiles of a result are priced together, remainders at its edges included.
+
+Imports: `ir.fuse`, `target`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..ir.fuse import Contraction
+from .target import Target
+
+_LATENCY, _PER_CYCLE = 4.0, 2.0
+_PASS = 0.1  # cycles that an element's way from the second cache costs beside what the loads hide
+_TILE = 12.0  # cycles to begin and end a tile
+_MOST_VECTORS = 6
+GROUP_BYTES = 1 << 18  # of the left operand, read again for each panel of columns: half of a small second cache
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """`width` lanes a vector; a tile has `rows` and `vectors`; a step of the loop over terms is written `unroll`
+    times; the rows of `group` tiles are done before the next panel of columns."""
+
+    width: int
+    rows: int
+    vectors: int
+    unroll: int
+    group: int
+
+    @property
+    def columns(self) -> int:
+        """Of a tile."""
+        return self.width * self.vectors
+
+
+def tiling(kernel: Contraction, target: Target) -> Tiling:
+    """The cheapest one."""
+    m, n, depth = kernel.rows[-1], kernel.columns[-1], math.prod(kernel.terms)
+    itemsize = kernel.product.dtype.itemsize
+    width = min(target.vector_bytes // itemsize, 1 << (n - 1).bit_length())
+    across = -(-n // width)
+    best, least = (1, 1), math.inf
+    for vectors in range(1, min(_MOST_VECTORS, across) + 1):
+        for rows in range(1, min(target.registers, m) + 1):
+            if rows * vectors + vectors + 1 > target.registers:
+                break
+            spent = sum(
+                count * _cycles(r, v, depth)
+                for r, down in _cut(m, rows) for v, along in _cut(across, vectors) for count in (down * along,)
+            )
+            if spent < least * 0.999:
+                best, least = (rows, vectors), spent
+    rows, vectors = best
+    steps = min(kernel.block, depth) * itemsize
+    group = max(GROUP_BYTES // (rows * steps), 1)
+    return Tiling(width, rows, vectors, _unroll(kernel), group)
+
+
+def _cut(size: int, piece: int) -> list[tuple[int, int]]:
+    """How many pieces of which size."""
+    return [(n, count) for n, count in ((piece, size // piece), (size % piece, 1)) if n and count]
+
+
+def _cycles(rows: int, vectors: int, depth: int) -> float:
+    step = max(rows * vectors / _PER_CYCLE, (rows + vectors) / _PER_CYCLE, _LATENCY) + _PASS * (rows + vectors)
+    return depth * step + rows * vectors + _TILE
+
+
+def _unroll(kernel: Contraction) -> int:
+    """A divisor of the innermost loop's length: all of a very short one, else up to four steps."""
+    n = kernel.block if len(kernel.terms) == 1 else kernel.terms[-1]
+    whole = len(kernel.terms) == 1 and kernel.terms[0] % kernel.block != 0
+    if n <= 8 and not whole:
+        return n
+    return next(u for u in (4, 3, 2, 1) if n % u == 0 and (not whole or kernel.terms[0] % u == 0))

@@ -1,0 +1,231 @@
+"""Contractions: values over shapes, strides, batches, targets and chunks; how they are scheduled."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernels import product
+
+import jitgrad.codegen.compiler as compiler
+import jitgrad.ir.fuse.parallel as parallel
+import jitgrad.ir.fuse.products as products
+from jitgrad.codegen.compiler import compile_function
+from jitgrad.codegen.target import Target, host
+from jitgrad.codegen.tiling import tiling
+from jitgrad.ir.builder import FunctionBuilder
+from jitgrad.ir.core import Function
+from jitgrad.ir.fuse import CallKernel, Contraction, LoopKernel, schedule, to_text
+from jitgrad.ir.ops import TABLE
+from jitgrad.ir.types import TensorType, f32, f64
+
+DTYPES = {f32: 1e-5, f64: 1e-13}
+SIZES = (2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 18, 23, 31, 32, 33, 40, 47, 49, 63, 64, 65, 79, 96, 97)
+
+
+def arguments(f: Function, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(p.type.shape).astype(p.type.dtype.numpy) for p in f.params]
+
+
+def exact(f: Function, args) -> tuple[np.ndarray, np.ndarray]:
+    """The result in float64, and what the sizes of its terms sum to, by which errors are measured."""
+
+    def wide(sign) -> np.ndarray:
+        values = {p: sign(np.asarray(a, np.float64)) for p, a in zip(f.params, args, strict=True)}
+        for instr in f.instrs:
+            values[instr.out] = TABLE[instr.op].ref(*(values[a] for a in instr.args), **instr.attrs)
+        return values[f.results[0]]
+
+    return wide(np.positive), wide(np.abs)
+
+
+def check(f: Function, args=None, rtol=None) -> np.ndarray:
+    args = arguments(f) if args is None else args
+    (got,) = compile_function(f, [tuple(s // a.itemsize for s in a.strides) for a in args])(args)
+    value, size = exact(f, args)
+    assert (got.shape, got.dtype) == (value.shape, args[0].dtype)
+    rtol = rtol or DTYPES[f.results[0].type.dtype]
+    assert np.all(np.abs(got - value) <= rtol * size)
+    return got
+
+
+def contractions(f: Function, cores: int = 1) -> list[Contraction]:
+    return [k for k in schedule(f, cores=cores).kernels if isinstance(k, Contraction)]
+
+
+# Values.
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.tuples(*[st.sampled_from(SIZES)] * 3), st.sampled_from(list(DTYPES)), st.tuples(st.booleans(), st.booleans()),
+    st.sampled_from(((), (1,), (3,), (2, 3))),
+)
+def test_products(shape, dtype, turned, batch):
+    check(product(shape, dtype, turned, batch))
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES), ids=lambda d: d.code)
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("shape", [(70, 1100, 33), (3, 513, 5), (130, 1537, 70), (50, 4000, 8)])
+def test_long_sums_are_put_together_from_blocks(shape, turned, dtype):
+    f = product(shape, dtype, turned)
+    (kernel,) = contractions(f)
+    assert kernel.partial is not None and kernel.block <= products.BLOCK
+    check(f)
+
+
+def test_a_sum_by_blocks_is_as_accurate_as_its_blocks():
+    f = product((2, 1 << 18, 2))
+    args = [np.abs(a) for a in arguments(f)]
+    check(f, args, 4e-6)
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES), ids=lambda d: d.code)
+def test_strides_of_any_kind(dtype):
+    """Operands with gaps, reversed, repeated: read as they lie, or copied in rows."""
+    f = product((9, 20, 35), dtype)
+    x, y = (np.random.default_rng(1).standard_normal((80, 80)).astype(dtype.numpy) for _ in range(2))
+    repeated = np.broadcast_to(x[:1, :20], (9, 20))
+    for left in (x[:9, :20], x[17::-2, 40:0:-2], x.T[:9, 60:20:-2], repeated):
+        for right in (y[:20, :35], y[20:0:-1, ::-2][:, :35], y.T[:20, :35], np.broadcast_to(y[:20, :1], (20, 35))):
+            check(f, [left, right])
+
+
+def test_pointers_need_no_alignment():
+    f = product((10, 12, 35))
+    memory = np.random.default_rng(2).integers(0, 255, 4 * 4000 + 3, np.uint8)
+    args = [np.ndarray(p.type.shape, np.float32, memory, 3 + 8000 * i) for i, p in enumerate(f.params)]
+    for i, a in enumerate(args):
+        a[...] = arguments(f)[i]
+    (got,) = compile_function(f)([a.copy() for a in args])
+    out = np.ndarray((10, 35), np.float32, np.empty(1403, np.uint8), 3)
+    compile_function(f).run_into(args, [out])
+    np.testing.assert_array_equal(out, got)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (17, 9, 21)])
+def test_special_values(shape):
+    f = product(shape)
+    x, y = arguments(f)
+    x[0, 0], x[1, 1], y[0, 1] = np.nan, np.inf, -np.inf
+    (got,) = compile_function(f)([x, y])
+    with np.errstate(invalid="ignore"):
+        want, _ = exact(f, [x, y])
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    np.testing.assert_array_equal(np.isinf(got), np.isinf(want))
+    zeros = [np.full_like(a, -0.0) for a in (x, y)]
+    assert not np.signbit(compile_function(f)(zeros)[0]).any()
+
+
+def test_the_square_of_one_array():
+    b = FunctionBuilder()
+    x = b.param(TensorType(f64, (20, 33)))
+    check(b.finish("square", [b.matmul(b.permute(x, perm=(1, 0)), x)]))
+
+
+# Machines.
+
+
+def target(cpu: str, vector_bytes: int, features: str = "") -> Target:
+    here = host()
+    return Target(here.triple, cpu, features, vector_bytes, has_fma=cpu != "x86-64")
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+def test_every_width_of_vectors(vector_bytes, monkeypatch):
+    here = host()
+    other = Target(here.triple, here.cpu, here.features, vector_bytes, has_fma=here.has_fma)
+    monkeypatch.setattr(compiler, "host", lambda: other)
+    for shape in ((2, 3, 2), (7, 5, 3), (33, 17, 31), (64, 64, 64), (100, 600, 75)):
+        for dtype in DTYPES:
+            check(product(shape, dtype))
+
+
+@pytest.mark.skipif(not host().triple.startswith("x86_64"), reason="x86-64")
+@pytest.mark.parametrize(("cpu", "vector_bytes"), [("haswell", 32), ("x86-64", 16)])
+def test_processors_without_masks(cpu, vector_bytes, monkeypatch):
+    """Code for processors whose every instruction this one has."""
+    if cpu == "haswell" and "+avx2" not in host().features:
+        pytest.skip("no AVX2")
+    other = target(cpu, vector_bytes)
+    llvm = compiler.Compiler(other)
+    monkeypatch.setattr(compiler, "host", lambda: other)
+    monkeypatch.setattr(compiler, "compiler", lambda: llvm)
+    for shape in ((2, 3, 2), (7, 5, 3), (33, 17, 31), (64, 64, 64), (100, 600, 75)):
+        for dtype in DTYPES:
+            check(product(shape, dtype))
+
+
+def test_a_tile_fits_the_registers():
+    for vector_bytes in (16, 32, 64):
+        machine = target("x86-64", vector_bytes)
+        for m in SIZES:
+            for n in SIZES:
+                (kernel,) = contractions(product((m, 8, n)))
+                cut = tiling(kernel, machine)
+                assert cut.rows * cut.vectors + cut.vectors < machine.registers
+                assert 1 <= cut.rows <= m and cut.columns < n + cut.width
+
+
+def test_the_tile_loop_keeps_to_its_registers():
+    """No vector is spilled in the loop over terms: all loads in it are of operands."""
+    if not host().triple.startswith("x86_64"):
+        pytest.skip("x86-64")
+    executable = compile_function(product((96, 64, 96)))
+    blocks = executable.asm_text().split("\n.L")
+    bodies = [b for b in blocks if b.count("vfmadd") > 16]
+    assert bodies
+    assert all("Spill" not in b and "Reload" not in b for b in bodies)
+
+
+# Chunks.
+
+
+@pytest.mark.parametrize("turned", [(False, False), (True, True)])
+@pytest.mark.parametrize(
+    ("shape", "batch", "axis"),
+    [((200, 30, 70), (), "rows"), ((70, 30, 200), (), "columns"), ((9, 30, 17), (11,), "batch"),
+     ((130, 700, 66), (), "rows"), ((65, 700, 130), (), "columns")],
+)
+def test_chunks_change_no_bit(shape, batch, axis, turned, monkeypatch):
+    f = product(shape, f32, turned, batch)
+    monkeypatch.setattr(compiler, "cores", lambda: 1)
+    one = check(f)
+    for cores in (2, 3, 8):
+        monkeypatch.setattr(parallel, "WORTH_NS", -1.0)
+        monkeypatch.setattr(compiler, "cores", lambda n=cores: n)
+        (kernel,) = contractions(f, cores)
+        assert kernel.axis == axis and kernel.chunks > 1
+        np.testing.assert_array_equal(compile_function(f)(arguments(f))[0], one)
+
+
+# Schedules.
+
+
+def test_transposed_operands_are_read_as_they_lie_or_turned():
+    """The left one by single numbers, wherever they are; the right one in rows."""
+    assert [type(k) for k in schedule(product((40, 50, 60), turned=(True, False))).kernels] == [Contraction]
+    kernels = schedule(product((40, 50, 60), turned=(False, True))).kernels
+    assert [type(k) for k in kernels] == [LoopKernel, Contraction]
+    kernels = schedule(product((40, 200, 300), turned=(False, True))).kernels
+    assert isinstance(kernels[0], CallKernel) and kernels[0].op == "transpose"
+
+
+def test_a_batch_that_shares_an_operand_is_rows():
+    b = FunctionBuilder()
+    x, w = b.param(TensorType(f32, (6, 5, 8))), b.param(TensorType(f32, (8, 9)))
+    (kernel,) = contractions(b.finish("f", [b.matmul(x, b.broadcast(w, shape=(6, 8, 9), dims=(1, 2)))]))
+    assert (kernel.batch, kernel.rows, kernel.columns, kernel.terms) == ((), (30,), (9,), (8,))
+
+
+def test_large_products_are_for_blas():
+    kernels = [schedule(product((n, n, n))).kernels for n in (512, 1024)]
+    assert [[type(k) for k in found] for found in kernels] == [[Contraction], [CallKernel]]
+
+
+def test_the_text_shows_the_product():
+    text = to_text(schedule(product((64, 1000, 32))))
+    parts = ("kernel 0: contraction",
+             "for r0 < 64, c0 < 32:", "sum over k0 < 1000 (by 500 of k0", "result0[r0*32 + c0] =")
+    assert all(part in text for part in parts)
