@@ -23,6 +23,7 @@ from .inline import inline, leaves
 from .items import Item, Ref, Root, cost, fails
 from .kernel import ELEMENT, ROW
 from .pack import pack
+from .parts import work_in_parts
 from .prepare import Program
 from .transpose import turn_crosswise
 from .unroll import unroll
@@ -74,6 +75,7 @@ class Grouping:
     """Groups of a program's items; `home` says where each computed root is made and at which level."""
 
     def __init__(self, program: Program) -> None:
+        work_in_parts(program)
         unroll(program)
         pack(program)
         inline(program)
