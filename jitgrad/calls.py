@@ -137,7 +137,7 @@ def _enter(recording: Recording, i: int, x: Any, name: str, static: bool) -> Any
         return known if known is not x else recording.stand_in(x, Argument(i), ident).tensor
     if is_number(x) and not static:
         recording.floats[i] = x
-        return recording.scalar(Argument(i), TensorType(f64, ()), ident, weak=True)
+        return recording.scalar(Argument(i), TensorType(f64, ()), ident, weak=type(x))
     return x
 
 

@@ -33,7 +33,7 @@ from .ir.types import (
     type_of_array,
 )
 from .state import defaults, state
-from .tensors import Storage, Tensor, View, leaked, make, shape_of, up_to_date
+from .tensors import Storage, Tensor, View, leaked, make, number_class, shape_of, up_to_date
 
 Number = (bool, int, float, np.bool_, np.integer, np.floating)
 OPERAND = (Tensor, *Number)
@@ -256,7 +256,7 @@ def _numbers(xs: Sequence[Any]) -> tuple[Tensor, ...]:
     out = []
     for x in xs:
         t = cast(x, f64) if isinstance(x, Tensor) else lift(float(x), f64)
-        t._weak = True
+        t._weak = number_class(x)
         out.append(t)
     return tuple(out)
 

@@ -27,7 +27,7 @@ from .pytree import containers
 from .recording import Recording
 from .sources import Argument, RecordedStorage
 from .state import state
-from .tensors import Steps, Tensor, again, up_to_date
+from .tensors import Steps, Tensor, again, as_number, up_to_date
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +63,13 @@ class Passed:
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """A result that is a Python number."""
+    """A result that is a number, a float or an np.float64."""
 
     index: int
+    kind: type
 
     def build(self, call: Call) -> Any:
-        return call.results[self.index]._array.item()  # type: ignore[union-attr]
+        return as_number(call.results[self.index]._array, self.kind)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +217,7 @@ class Exit:
                 return self._add(Leaf(made.source.index))
             return self._add(Outside(self._position(t)))
         if t._weak:
-            return self._add(Number(self.result(t)))
+            return self._add(Number(self.result(t), t._weak))
         storage = t._storage
         assert isinstance(storage, RecordedStorage)
         leaf = t._requires_grad and t._node is None

@@ -17,7 +17,7 @@ import numpy as np
 from .ir.core import Value
 from .ir.types import bool_, i64
 from .state import defaults, state
-from .tensors import Tensor, concrete
+from .tensors import Tensor, as_number, concrete
 
 
 @dataclass
@@ -49,7 +49,7 @@ def tensor_repr(t: Tensor) -> str:
     """The text of `repr(t)`. In a recording a tensor, from outside too (the function may have written to it), prints
     its type and that it has no value, a Python number itself."""
     if t._weak and state.recording is not None:
-        return repr(concrete(t, "repr()").item())
+        return repr(as_number(concrete(t, "repr()"), t._weak))
     if state.recording is not None or isinstance(t._array, Value):
         return f"tensor(<{t.type_}, traced: no value yet>)"
     head = "tensor("

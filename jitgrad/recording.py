@@ -42,7 +42,7 @@ from .sources import (
     StandIn,
 )
 from .state import state
-from .tensors import Steps, Storage, Tensor, View, again, leaked, up_to_date
+from .tensors import Steps, Storage, Tensor, View, again, leaked, number_class, up_to_date
 
 if TYPE_CHECKING:
     from .autograd.graph import Node
@@ -158,8 +158,8 @@ class Recording:
         self._by_id[id(t)] = made
         return made
 
-    def scalar(self, source: Source, type: TensorType, name: str, weak: bool) -> Tensor:
-        """The parameter for a Python number or a piece of state, as a 0-d tensor."""
+    def scalar(self, source: Source, type: TensorType, name: str, weak: Any) -> Tensor:
+        """The parameter for a number (`weak`: its class) or a piece of state (False), as a 0-d tensor."""
         inner = self._input(type, name)
         inner._weak = weak
         self._register(StandIn(source, None, inner, inner._array, inner._storage))  # type: ignore[arg-type]
@@ -208,10 +208,10 @@ class Recording:
         values = [self.value(t) for t in inside]
         outs = self.emit(op, values, attrs)
         if tensors and op != "cast" and all(t._weak for t in tensors):  # numbers among themselves
-            if op in ("div", "floor_divide", "remainder", "fmod"):
-                self.divisors.append(values[1])
             number = self._wrap(outs[0])
-            number._weak = True
+            number._weak = number_class(*tensors)
+            if number._weak is float and op in ("div", "floor_divide", "remainder", "fmod"):
+                self.divisors.append(values[1])
             return (number,)
         if "view" in TABLE[op].traits and op != "flip":
             return (self._view(inside[0], op, attrs, outs[0]),)

@@ -2,8 +2,9 @@
 
 One record serves the dispatcher and, later, the native entry. It holds the structure of the arguments;
 for a tensor its dtype, shape, strides, requires_grad, whether it is a leaf, its class; which tensors are
-the same object; the values of static leaves (bool, int, str, None, dtypes...); of a float only that it is
-one, for floats are runtime scalars inside a trace. Grad mode and default dtype complete it.
+the same object; the values of static leaves (bool, int, str, None, dtypes, NumPy's other scalars...); of a
+float or an np.float64 only that it is one, for these are runtime scalars inside a trace. Grad mode and default
+dtype complete it.
 
 Imports: `pytree`, `tensors`, `state`.
 """
@@ -47,7 +48,7 @@ class Signature:
 
 def is_number(x: Any) -> bool:
     """Whether `x` is a runtime scalar inside a trace."""
-    return type(x) is float
+    return type(x) in (float, np.float64)
 
 
 def array_key(a: np.ndarray) -> Key:
@@ -69,7 +70,7 @@ def leaf_key(x: Any, static: bool, objects: list[Any]) -> Any:
     if isinstance(x, Tensor):
         return tensor_key(x)
     if is_number(x):
-        return (float, float(x).hex()) if static else float
+        return (type(x), float(x).hex()) if static else type(x)
     if isinstance(x, np.ndarray):
         return (np.ndarray, *array_key(x))
     if isinstance(x, np.floating):
@@ -101,11 +102,11 @@ def _mode(enabled: bool) -> str:
 
 
 def _show(part: Any) -> str:
-    if part is float:
-        return "a float"
+    if isinstance(part, type):
+        return f"a {part.__name__}"
     head = part[0]
-    if head is float:
-        return f"float {float.fromhex(part[1])}"
+    if head is float or head is np.float64:  # not `in`: a dtype equals its scalar class
+        return f"{head.__name__} {float.fromhex(part[1])}"
     if head is np.ndarray:
         return f"an array {part[1]}{list(part[2])}"
     if isinstance(head, np.dtype):

@@ -9,8 +9,8 @@ was overwritten. `detach()` and views share the storage; `.data` shares the memo
 Methods with a function of the same name are that function (`functional.METHODS`), attached at import.
 The slots are fixed early: compiled callables read them by offset.
 
-Invariants: a tensor with `_node` requires grad; `_weak` marks a Python number inside a recording (0-d,
-yields to the dtype of any tensor).
+Invariants: a tensor with `_node` requires grad; `_weak` marks a number inside a recording (0-d, yields to the
+dtype of any tensor) and is its class there: float, or np.float64, which is one too.
 Imports: `state`, `errors`, `layout`, `ir.types`.
 """
 
@@ -161,8 +161,8 @@ class Tensor:
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        """For `isinstance`: inside a recording a Python float is one still."""
-        return float if self._weak else type(self)
+        """For `isinstance`: inside a recording a Python float is one still, and an np.float64."""
+        return self._weak or type(self)
 
     @property
     def type_(self) -> TensorType:
@@ -372,6 +372,17 @@ def concrete(t: Tensor, what: str) -> np.ndarray:
     if isinstance(payload, Value):
         raise leaked(t)
     return payload
+
+
+def number_class(*xs: Any) -> type:
+    """The class of what numbers give among themselves: np.float64 where one of them is of it, else float."""
+    return np.float64 if any(isinstance(x, np.float64) for x in xs) else float
+
+
+def as_number(array: np.ndarray, kind: type) -> Any:
+    """What a number of a recording, of the class `kind`, is in Python. (A comparison of numbers gives a bool.)"""
+    number = array.item()
+    return kind(number) if isinstance(number, float) else number
 
 
 def concretization_error(t: Tensor, what: str) -> ConcretizationError:

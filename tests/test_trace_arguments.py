@@ -187,3 +187,48 @@ def test_outputs_are_fresh_at_every_call():
     kept = first.clone()
     traced(x + 5)
     close(first, kept)
+
+
+def test_a_numpy_float64_is_a_float_that_may_change():
+    @jitgrad.trace
+    def f(x, lr):
+        scaled = lr * 2 + 1
+        return x * scaled, lr * x, x / lr, scaled, -lr, lr, isinstance(scaled, np.floating), isinstance(lr, float)
+
+    x = jitgrad.tensor([1.0, -2.0])
+    for a in (2.5, -0.5, 0.1):
+        for lr in (np.float64(a), a):
+            assert repr(f(x, lr)) == repr(f.__wrapped__(x, lr))
+    assert len(f.programs) == 2  # one of floats, one of np.float64
+
+
+def test_numpy_float64_divides_by_zero_as_numpy_does():
+    f = jitgrad.trace(lambda x, a, b: (x * (a / b), a / b))
+    x = jitgrad.ones(2)
+    assert repr(f(x, np.float64(1), np.float64(4))) == "(tensor([0.2500, 0.2500]), np.float64(0.25))"
+    assert f(x, np.float64(1), np.float64(0))[1] == np.inf
+    with pytest.raises(ZeroDivisionError):
+        f(x, 1.0, 0.0)
+
+
+def test_a_numpy_float64_that_python_consumes_is_a_constant():
+    @jitgrad.trace
+    def f(x, lr):
+        return x * 2 if lr > 1 else x * np.sqrt(lr)
+
+    x = jitgrad.ones(2)
+    assert [f(x, np.float64(a)).tolist() for a in (2.0, 0.25, 0.25, 1.0)] == [[2, 2], [0.5, 0.5], [0.5, 0.5], [1, 1]]
+    assert len(f.programs) == 3
+    assert "lr: float64 0.25, then float64 1.0" in f.explain()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.int8, np.bool_, int, bool])
+def test_other_numbers_are_constants(kind):
+    @jitgrad.trace
+    def f(x, n):
+        return x * n, x + n, n
+
+    x = jitgrad.tensor([1.0, -2.0])
+    for a in (1, 0, 1):
+        assert repr(f(x, kind(a))) == repr(f.__wrapped__(x, kind(a)))
+    assert len(f.programs) == 2
