@@ -178,7 +178,7 @@ class Snapshot:
         elif isinstance(x, types.MethodType):
             yield x.__func__
             yield x.__self__
-        elif isinstance(x, types.BuiltinFunctionType):
+        elif isinstance(x, (types.BuiltinFunctionType, types.MethodWrapperType)):
             if not isinstance(x.__self__, (types.ModuleType, type)):
                 yield x.__self__
         elif isinstance(x, functools.partial):

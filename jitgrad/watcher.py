@@ -28,7 +28,7 @@ _HIDDEN_STATE = frozenset(
         "_contextvars", "_queue", "_ctypes", "ctypes",
     }
 )
-_HIDDEN_BUILTINS = frozenset({"input", "open", "print", "next", "eval", "exec", "globals", "id"})
+_HIDDEN_BUILTINS = frozenset({"input", "open", "print", "eval", "exec", "globals", "id"})
 _HIDDEN_CLOCKS = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
 
 _NUMPY = os.path.dirname(np.__file__) + os.sep

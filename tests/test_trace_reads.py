@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 import json
 import logging
 import os
@@ -143,6 +145,37 @@ def test_python_side_effects_happen_at_every_call(capsys):
         for _ in range(3):
             f(jitgrad.ones(3))
     assert len(log) == 3 and capsys.readouterr().out == "called\n" * 3
+
+
+def test_iterators_within_reach_go_on():
+    class Holder:
+        pass
+
+    o, items = Holder(), {"a": enumerate(itertools.count())}
+    o.numbers, o.next = map(float, range(9)), itertools.count().__next__
+    made = iter(range(9))
+    uses = [lambda: next(made), lambda: next(o.numbers), lambda: o.next(), lambda: next(items["a"])[0]]
+    for use in uses:
+        f = jitgrad.trace(lambda x, use=use: x * use())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RecompileWarning)
+            assert [f(jitgrad.ones(())).item() for _ in range(4)] == [0, 1, 2, 3]
+        assert not f.programs
+
+
+def test_iterators_that_the_function_makes_are_no_obstacle():
+    @contextlib.contextmanager
+    def doubled(x):
+        yield x * 2
+
+    @jitgrad.trace
+    def f(x):
+        with doubled(x) as y:
+            return y * next(iter([3, 4]))
+
+    for _ in range(3):
+        close(f(jitgrad.ones(3)), jitgrad.ones(3) * 6)
+    assert len(f.programs) == 1 and "not compiled" not in f.explain()
 
 
 LOG = logging.getLogger("tests")
