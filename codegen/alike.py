@@ -46,7 +46,8 @@ class _Likeness:
             )
             for p in k.phases
         )
-        return k.outer, k.inner, k.block, k.chunks, sizes, prologue, phases
+        unless = -1 if k.unless is None else self.numbers[k.unless]
+        return k.outer, k.inner, k.block, k.chunks, sizes, prologue, phases, unless
 
     def node(self, node: Node) -> Hashable:
         number = self.numbers.setdefault(node, len(self.numbers))

@@ -68,11 +68,22 @@ class Emitter(NodeEmitter):
             once = Place(self.memory, self.scalar, [], "0")
             for node in self.kernel.prologue:
                 self.values[node] = self.node(node, once, self.values)
+            if self.kernel.unless is not None:
+                self.leave_if_idle(self.values[self.kernel.unless])
             self.start_totals()
             self.rows(self.loops())
             self.lines.finish(self.loops())
             self.finish_totals()
             self.code.line("ret void")
+
+    def leave_if_idle(self, scalar: Vec) -> None:
+        """Return where `scalar` is -0.0."""
+        idle, on = self.code.new_label("idle"), self.code.new_label("on")
+        nothing = self.scalar.compare("eq", self.scalar.bits(scalar), 1 << (scalar.dtype.bits - 1))
+        self.code.line(f"br i1 {nothing.text}, label %{idle}, label %{on}")
+        self.code.start_block(idle)
+        self.code.line("ret void")
+        self.code.start_block(on)
 
     def accesses(self) -> list[Access | None]:
         return [n.access for n in self.kernel.nodes()] + [s.access for s in self.kernel.stores()]

@@ -7,7 +7,7 @@ does not, for it removes what steers differentiation.
 
 With VERIFY_EACH (or the argument of `run_pipeline`) the result of every pass is verified; tests set it.
 
-Imports: `core`, `ops`, `gathers`, `pads`, `rewrite`, `rules`, `verify`.
+Imports: `core`, `ops`, `gathers`, `pads`, `rewrite`, `rules`, `scatters`, `verify`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .ops import TABLE
 from .pads import join_pads
 from .rewrite import RuleTable, rewrite, with_blocks, with_instrs
 from .rules import FOLD, RULES
+from .scatters import sink_scatters
 from .verify import verify
 
 Pass = Callable[[Function], Function]
@@ -102,12 +103,13 @@ def _stripped(block: Block) -> Block:
 # simplify first, for the passes behind it ask for canonical forms: it folds, shares and rewrites at once,
 # so that one run reaches the fixed point of all three. dce before sink_gathers and join_pads, which ask who
 # reads a value and must not count dead readers; one_hot after sink_gathers, since a gather that sank still
-# checks the index for the scatter. dce last, for what these three left unread.
-PIPELINE: tuple[Pass, ...] = (simplify, dce, join_pads, sink_gathers, one_hot, dce)
+# checks the index for the scatter; sink_scatters after one_hot, which takes the scatters that fuse. dce last, for
+# what these four left unread.
+PIPELINE: tuple[Pass, ...] = (simplify, dce, join_pads, sink_gathers, one_hot, sink_scatters, dce)
 
 # By name, for the command line and the tests.
 PASSES: dict[str, Pass] = {
-    p.__name__: p for p in (cse, fold, simplify, dce, join_pads, sink_gathers, one_hot, strip)
+    p.__name__: p for p in (cse, fold, simplify, dce, join_pads, sink_gathers, one_hot, sink_scatters, strip)
 }
 
 

@@ -172,11 +172,6 @@ ARITHMETIC: tuple[Rewrite, ...] = (
     Rule("pow(x, -1)", lambda b, x: b.div(b.constant(1, x.type), x), floating, exact=False),
     Rule("pow(x, 0.5)", _square_root, exact=False),
     Rule("pow(x, -0.5)", lambda b, x: b.div(b.constant(1, x.type), _square_root(b, x)), exact=False),
-    # What is added to zeros and then to y is added to y: one pass over memory less. `gathers.one_hot` has a
-    # better form where each row gets one element.
-    Rule("add(y, scatter_add(0, i, u, axis=a, batch=n))",
-         lambda b, y, i, u, a, n: b.scatter_add(y, i, u, axis=a, batch=n),
-         lambda y, i, n: i.type.shape != y.type.shape[:n], exact=False),
     # Twice is once.
     *(Rule(f"{op}({op}(x))", f"{op}(x)") for op in ("abs", "sign", "floor", "ceil", "round", "trunc")),
     Rule("maximum(x, x)", "x"),

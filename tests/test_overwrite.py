@@ -241,3 +241,18 @@ def test_wrong_overwrites_are_refused():
     readonly.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         compile_function(f, None, {0: 0})([readonly, np.zeros(4, np.float32)])
+
+
+def test_adding_minus_zero_in_place_is_not_done():
+    f = parse_function("""func @f(%p: f32[5000], %c: f32[]) -> (f32[5000]) {
+      %0: f32[5000] = broadcast %c {shape=[5000], dims=[]}
+      %1: f32[5000] = add %p, %0
+      return %1
+    }""")
+    (kernel,) = schedule(f, overwrites={0: 0}).kernels
+    assert isinstance(kernel, LoopKernel)
+    assert kernel.unless is not None
+    for c in (-0.0, 0.0, 1.5, np.nan, np.inf):
+        args = [np.array([-0.0, 0.0, 1.0, np.nan, -np.inf] * 1000, np.float32), np.array(c, np.float32)]
+        assert_same(run(f, args, {0: 0}), outcome(f, args))
+    assert all(k.unless is None for k in schedule(f).kernels if isinstance(k, LoopKernel))

@@ -32,6 +32,8 @@ A `Contraction` has its axes in four groups: `batch` (walked by both operands), 
 the node `product`, the sum, once that is complete: sums of more than `block` steps of the first axis of terms are
 put together, block after block, in the memory of `partial`.
 
+With `unless`, a scalar of the prologue, the kernel has nothing to do where that is -0.0.
+
 A kernel with `chunks` may run as that many pieces of its first outer axis at once. Each piece has its own part
 of the buffers in `private`, of the size that stands there.
 
@@ -118,6 +120,7 @@ class LoopKernel:
     block: int = 0
     chunks: int = 1
     private: dict[Buffer, int] = field(default_factory=dict)
+    unless: Node | None = None
 
     def stores(self) -> list[Store]:
         return [s for p in self.phases for s in (*p.row_stores, *p.stores)]
@@ -294,6 +297,8 @@ def _loops(kernel: LoopKernel) -> list[str]:
         node.name, count = f"%{count}", count + 1
     lines = [f"  {_node(n, axes)}" for n in kernel.prologue]
     pad = "  "
+    if kernel.unless is not None:
+        lines.append(f"  unless {kernel.unless.name} is -0.0")
     if kernel.chunks > 1:
         lines.append(f"  in {kernel.chunks} chunks")
     if kernel.block:

@@ -6,7 +6,8 @@ A result that overwrites a parameter is computed in its memory (`direct`) where
   - every kernel that can fail runs before, so that a program that fails has written to nothing.
 The order of kernels that this asks for is added to the graph of groups; where it cannot be had, the result is a
 temporary, copied at the end of the program (`copy_back`). What only copies elements of the parameter to
-themselves (what a scatter or an assignment to a slice leaves as it is) is not done at all (`elided`).
+themselves (what a scatter or an assignment to a slice leaves as it is) is not done at all (`elided`), nor is adding
+-0.0 to all of them (`skip_idle`).
 
 Imports: `items`, `groups`, `inline`, `kernel`, `prepare`, `views`.
 """
@@ -133,6 +134,19 @@ def _counts_twice(phase: Phase) -> bool:
     """Whether the phase accumulates what an element that is done again would change."""
     ops = [r.attrs["op"] for r in phase.reductions] + [s.combine for s in phase.stores if s.combine]
     return any(op not in ("sum", "prod") for op in ops)
+
+
+def skip_idle(kernel: LoopKernel) -> None:
+    """Let a kernel that only adds one scalar to floats in place do nothing where that is -0.0."""
+    stores = kernel.stores()
+    if len(stores) != 1 or len(kernel.phases) != 1 or stores[0].combine or stores[0].total:
+        return
+    made, access = stores[0].node, stores[0].access
+    if made.op != "add" or not made.dtype.is_floating_point:
+        return
+    old, scalar = made.args if made.args[0].op == "load" and made.args[0].access == access else made.args[::-1]
+    if old.op == "load" and not old.args and old.access == access and scalar.level == KERNEL:
+        kernel.unless = scalar
 
 
 def copy_back(source: Buffer, target: Buffer) -> LoopKernel:

@@ -15,7 +15,7 @@ from .groups import Group, Grouping
 from .inline import leaves
 from .items import Item, Root
 from .kernel import Buffer, CallKernel, Contraction, Kernel, LoopKernel, Operand, Schedule
-from .overwrite import can_fail, copy_back, plan, rewrites_in_step
+from .overwrite import can_fail, copy_back, plan, rewrites_in_step, skip_idle
 from .parallel import split
 from .prepare import Program
 from .products import contraction, is_for_blas
@@ -94,6 +94,8 @@ class _Layout:
                 if (b := self.buffer_of(o.param)) in written and not rewrites_in_step(k, b)
             }
             if not unsafe:
+                for kernel, _ in loops:
+                    skip_idle(kernel)
                 return made
             self.direct = {root: o for root, o in self.direct.items() if root not in unsafe}
 
