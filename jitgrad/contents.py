@@ -1,6 +1,6 @@
 """What NumPy arrays and other buffers held, kept to compare with: the part of a guard that costs memory speed.
 
-A buffer is compared with a copy of its bytes (`bytearray.__eq__` is `memcmp`: about 20 us a MB in the cache, 40 us
+A buffer is compared with a copy of its bytes (`bytearray.__eq__` is `memcmp`: about 20 us a MB in the cache, 40 to 60
 beyond, an eighth of what a CRC and a fortieth of what a BLAKE2 takes, and exact). The copy is shared by all that
 hold the same buffer with the same contents.
 
