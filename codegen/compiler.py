@@ -71,7 +71,7 @@ class Compiler:
         library = self.binding.JITLibraryBuilder().add_object_img(code).add_current_process()
         for symbol in symbols:
             library.export_symbol(symbol)
-        if self._linked == PER_LINKER:
+        if self._linked >= PER_LINKER:
             self.jit, self._linked = self._linker(), 0
         self._linked += 1
         return library.link(self.jit, f"library{next(_numbers)}")
