@@ -219,9 +219,11 @@ def trace(function: Callable[..., Any] | None = None, *, max_compiles: int = MAX
     Arguments and results may be nested tuples, lists, dicts and dataclasses of tensors, NumPy arrays,
     numbers and other objects. A float or np.float64 is a scalar of the program, which may change, unless Python asks
     for its value; of other numbers (int, bool, np.float32, ...) each value is a constant and has its own program.
-    Results that depend on tensors that require grad have a `grad_fn` whose backward is compiled too. max_compiles: how many programs may be compiled before a RecompileWarning
-    names what varies. Raises TypeError if `function` is not callable, ValueError for a max_compiles below 1; calls
-    raise TraceError where the function does something that cannot be compiled and kept right.
+    Results that depend on tensors that require grad have a `grad_fn` whose backward is compiled too.
+
+    max_compiles: how many programs may be compiled before a RecompileWarning names what varies. Raises TypeError if
+    `function` is not callable, ValueError for a max_compiles below 1; calls raise TraceError where the function does
+    something that cannot be compiled and kept right.
     """
     if not isinstance(max_compiles, int) or max_compiles < 1:
         raise ValueError(f"max_compiles must be an integer of at least 1, got {max_compiles!r}")
