@@ -15,8 +15,9 @@ from jitgrad.codegen.tiling import tiling
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.core import Function
 from jitgrad.ir.fuse import CallKernel, Contraction, LoopKernel, schedule, to_text
+from jitgrad.ir.interpreter import interpret
 from jitgrad.ir.ops import TABLE
-from jitgrad.ir.types import TensorType, f32, f64
+from jitgrad.ir.types import TensorType, f32, f64, i64
 
 DTYPES = {f32: 1e-5, f64: 1e-13}
 SIZES = (2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 18, 23, 31, 32, 33, 40, 47, 49, 63, 64, 65, 79, 96, 97)
@@ -122,6 +123,131 @@ def test_the_square_of_one_array():
     b = FunctionBuilder()
     x = b.param(TensorType(f64, (20, 33)))
     check(b.finish("square", [b.matmul(b.permute(x, perm=(1, 0)), x)]))
+
+
+# What follows a product.
+
+
+def linear(b: FunctionBuilder, shape, follow):
+    """`follow(b, x @ w, bias, scale, other)`: a vector over columns, one over rows, an array of the result's shape."""
+    m, k, n = shape
+    x, w = b.param(TensorType(f32, (m, k)), "x"), b.param(TensorType(f32, (k, n)), "w")
+    bias, scale = b.param(TensorType(f32, (n,)), "bias"), b.param(TensorType(f32, (m,)), "scale")
+    other = b.param(TensorType(f32, (m, n)), "other")
+    wide = b.broadcast(bias, shape=(m, n), dims=(1,)), b.broadcast(scale, shape=(m, n), dims=(0,))
+    return b.finish("linear", follow(b, b.matmul(x, w), *wide, other))
+
+
+def relu_layer(b, p, bias, scale, other):
+    z = b.add(p, bias)
+    return [b.maximum(z, 0.0), b.gt(z, 0.0)]
+
+
+def residual(b, p, bias, scale, other):
+    return [b.add(b.mul(p, scale), other)]
+
+
+def gelu(b, p, bias, scale, other):
+    z = b.add(p, bias)
+    return [b.mul(b.mul(z, 0.5), b.add(b.erf(b.mul(z, 0.7071)), 1.0)), p]
+
+
+def backward_of_tanh(b, p, bias, scale, other):
+    h = b.tanh(other)
+    return [b.mul(p, b.sub(1.0, b.mul(h, h)))]
+
+
+def positions(b, p, bias, scale, other):
+    numbers = b.iota(shape=other.type.shape, axis=1, dtype=f32)
+    return [b.add(p, numbers), b.select(b.isnan(p), other, b.flip(other, axes=(1,)))]
+
+
+def turned(b, p, bias, scale, other):
+    """An operand that lies otherwise than the result."""
+    m, n = other.type.shape
+    return [b.add(p, b.permute(b.reshape(other, shape=(n, m)), perm=(1, 0)))]
+
+
+FOLLOW = [relu_layer, residual, gelu, backward_of_tanh, positions, turned]
+
+
+@pytest.mark.parametrize("follow", FOLLOW, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("shape", [(2, 3, 5), (17, 9, 33), (40, 700, 64), (64, 16, 100)])
+def test_work_on_each_element_is_done_in_the_tile(shape, follow):
+    f = linear(FunctionBuilder(), shape, follow)
+    plan = schedule(f)
+    assert [type(k) for k in plan.kernels] == [Contraction]
+    args = [a * 0.1 for a in arguments(f)]
+    for got, want in zip(compile_function(f)(args), interpret(f, args), strict=True):
+        np.testing.assert_allclose(got, want, 2e-5, 2e-5)
+
+
+def test_a_product_is_stored_only_for_others():
+    f = linear(FunctionBuilder(), (40, 700, 64), relu_layer)
+    plan = schedule(f)
+    assert plan.arena_bytes == 0  # a long sum is gathered where the result will be
+    assert [len(k.stores) for k in plan.kernels] == [2]
+    f = linear(FunctionBuilder(), (40, 700, 64), lambda b, p, *_: [b.gt(p, 0.0)])
+    assert schedule(f).arena_bytes == 40 * 64 * 4
+    assert [len(k.stores) for k in schedule(f).kernels] == [1]
+    f = linear(FunctionBuilder(), (40, 20, 64), lambda b, p, *_: [b.sum(p, axes=(1,)), b.exp(p)])
+    assert [type(k) for k in schedule(f).kernels] == [Contraction, LoopKernel]
+
+
+def test_what_can_fail_stays_outside():
+    """Off its lanes a tile computes with zeros, which must not be reported."""
+    b = FunctionBuilder()
+    x, n = b.param(TensorType(f32, (5, 5))), b.param(TensorType(i64, (5, 5)))
+    positive = b.cast(b.gt(b.matmul(x, x), 0.0), dtype=i64)
+    f = b.finish("f", [b.floor_divide(positive, n)])
+    assert [type(k) for k in schedule(f).kernels] == [Contraction, LoopKernel]
+    (got,) = compile_function(f)([np.ones((5, 5), np.float32), np.full((5, 5), 1)])
+    np.testing.assert_array_equal(got, 1)
+
+
+def test_other_products_and_their_turns_stay_outside():
+    b = FunctionBuilder()
+    x = b.param(TensorType(f32, (24, 24)))
+    p = b.matmul(x, x)
+    f = b.finish("f", [b.add(p, b.permute(p, perm=(1, 0)))])
+    assert [type(k) for k in schedule(f).kernels] == [Contraction, LoopKernel]
+    check_all(f)
+    b = FunctionBuilder()
+    x = b.param(TensorType(f32, (24, 24)))
+    p = b.matmul(x, x)
+    f = b.finish("f", [b.add(p, b.matmul(p, x))])
+    assert [len(k.stores) for k in schedule(f).kernels] == [1, 1]
+    check_all(f)
+
+
+def check_all(f: Function) -> None:
+    args = arguments(f)
+    for got, want in zip(compile_function(f)(args), interpret(f, args), strict=True):
+        np.testing.assert_allclose(got, want, 1e-4, 1e-4)
+
+
+def test_a_parameter_is_stepped_in_place_by_its_gradient():
+    b = FunctionBuilder()
+    x, g, w = (b.param(TensorType(f32, s)) for s in ((30, 40), (30, 50), (40, 50)))
+    stepped = b.sub(w, b.mul(b.matmul(b.permute(x, perm=(1, 0)), g), 0.5))
+    f = b.finish("step", [stepped])
+    (kernel,) = schedule(f, overwrites={0: 2}).kernels
+    assert isinstance(kernel, Contraction)
+    assert [buffer.place for buffer in kernel.writes()] == [("param", 2)]
+    args = arguments(f)
+    (want,) = interpret(f, args)
+    compile_function(f, overwrites={0: 2})(args)
+    np.testing.assert_allclose(args[2], want, 1e-5, 1e-5)
+
+
+def test_a_parameter_is_not_overwritten_by_what_it_is_a_factor_of():
+    b = FunctionBuilder()
+    x = b.param(TensorType(f32, (20, 20)))
+    f = b.finish("square", [b.matmul(x, x)])
+    args = arguments(f)
+    (want,) = interpret(f, args)
+    compile_function(f, overwrites={0: 0})(args)
+    np.testing.assert_allclose(args[0], want, 1e-5, 1e-5)
 
 
 # Machines.

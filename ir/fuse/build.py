@@ -34,10 +34,12 @@ def build(
 ) -> LoopKernel:
     """The kernel of `group` without its members in `elided`. `external`: roots that other kernels or the caller
     read."""
-    return _Builder(group, grouping, buffer_of, external).kernel(elided)
+    return Builder(group, grouping, buffer_of, external).kernel(elided)
 
 
-class _Builder:
+class Builder:
+    """The nodes of a group's members, and what leaves them."""
+
     def __init__(self, group: Group, grouping: Grouping, buffer_of: BufferOf, external: set[Root]) -> None:
         self.group = group
         self.grouping = grouping

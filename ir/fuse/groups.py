@@ -4,7 +4,8 @@ A group is a future kernel: `size` steps, of which the last `inner` are a row on
 it. Its members are at one of two levels: ELEMENT (every step) or ROW (every row). An item joins the group of
 its operands where each operand made there is read in place: the element at the same step, or the row's scalar.
 What a reduction over rows gives is such a scalar; sums over other axes are whole only after the kernel. Groups
-merge when an item reads from both, and when they read the same memory.
+merge when an item reads from both, and when they read the same memory. A contraction is a group by itself; work on
+each element of its result joins it.
 
 Cost model: joining a group saves the store and the loads of what is passed on, so it is done wherever allowed.
 Cheap items made from memory alone are no members at all (`inline`). Row scalars are computed one at
@@ -20,15 +21,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .inline import inline, leaves
-from .items import Item, Ref, Root, cost, fails
+from .items import TRAPS, Item, Ref, Root, cost, fails
 from .kernel import ELEMENT, ROW
 from .pack import pack
 from .parts import work_in_parts
 from .prepare import Program
 from .transpose import turn_crosswise
 from .unroll import unroll
-from .views import View, canonical, common_cuts
+from .views import View, canonical, common_cuts, cuts_between
 
+_APART = TRAPS | {"philox"}  # no part of a contraction
 AFTER = -1  # the level of a result that is whole only after the kernel
 
 
@@ -54,7 +56,7 @@ class Group:
         return self.size // self.inner if self.inner else 1
 
     def items(self) -> list[Item]:
-        return [self.call] if self.call is not None else [i for i, _ in self.members]
+        return [*([] if self.call is None else [self.call]), *(i for i, _ in self.members)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +156,12 @@ class Grouping:
     def _place_call(self, item: Item) -> None:
         group = self._new_group(0)
         group.call = item
+        if item.op == "contract":
+            group.size, group.cuts = item.out.size, cuts_between((*item.shapes[0][:-1], item.shapes[1][-1]))
         for source in self._sources(item):
             self.wait(group, [source])
         for root in item.outs:
-            self.home[root] = (group, AFTER)
+            self.home[root] = (group, ELEMENT if item.op == "contract" else AFTER)
 
     def _place(self, item: Item) -> None:
         sources = self._sources(item)
@@ -178,10 +182,10 @@ class Grouping:
 
     def _candidates(self, item: Item, sources: dict[Group, list[Ref]]) -> list[Group]:
         """Groups worth joining: those that make an operand, latest first, then those that read the same."""
-        found = {g: None for g in sorted(sources, key=lambda g: -g.bits) if g.call is None}
+        found = {g: None for g in sorted(sources, key=lambda g: -g.bits) if g.call is None or g.size}
         for root in _memory_read(item):
             for group in self._readers.get(root, [])[-4:]:
-                if group.bits in self.groups and group.size == item.size:
+                if group.bits in self.groups and group.size == item.size and group.call is None:
                     found.setdefault(group)
         return list(found)
 
@@ -191,7 +195,7 @@ class Grouping:
         return self._fit(group, item)
 
     def _fit(self, group: Group, item: Item) -> Fit | None:
-        if group.call is not None:
+        if group.call is not None and not _may_follow(group, item):
             return None
         if item.size == group.size:
             fit = self._fit_reduction(group, item) if item.kind == "reduce" else Fit(
@@ -210,6 +214,8 @@ class Grouping:
         ):
             return None
         cuts = common_cuts(fit.cuts, _item_cuts(item, scale))
+        if group.call is not None and cuts != group.cuts:
+            return None
         return Fit(fit.level, fit.inner, fit.kept_runs, cuts) if cuts is not None else None
 
     def _fit_reduction(self, group: Group, item: Item) -> Fit | None:
@@ -250,7 +256,7 @@ class Grouping:
         for source, refs in sources.items():
             if source is not group:
                 self.wait(group, [source])
-                if source.call is None:
+                if source.call is None or source.size:
                     group.edges += [(fit.level, ref) for ref in refs]
         for root in _memory_read(item):
             group.reads[root] = None
@@ -292,7 +298,9 @@ class Grouping:
         """Make one group of two where that is allowed."""
         if into is other:
             return True
-        if into.call is not None or other.call is not None:
+        if other.call is not None:
+            into, other = other, into
+        if into.call is not None and (other.call is not None or not all(_may_follow(into, i) for i in other.items())):
             return False
         if into.size != other.size:
             if other.inner and into.size == other.rows:
@@ -308,6 +316,8 @@ class Grouping:
         kept = [*into.kept_runs, *other.kept_runs]
         cuts = common_cuts(into.cuts, other.cuts)
         if cuts is None or (inner and any(run % inner for run in kept)):
+            return False
+        if into.call is not None and cuts != into.cuts:
             return False
         if not self._edges_in_place(into, other, inner):
             return False
@@ -382,7 +392,7 @@ class Grouping:
         for readers in list(self._readers.values()):
             last: Group | None = None
             for group in list(dict.fromkeys(readers)):
-                if group.bits not in self.groups:
+                if group.bits not in self.groups or group.call is not None:
                     continue
                 alike = last is not None and last.bits in self.groups and last.size == group.size
                 if last is None or not alike or not self._merge(last, group):
@@ -436,6 +446,11 @@ def in_place(level: int, made: int, view: View, size: int, inner: int) -> bool:
     if level == ELEMENT and made == ROW and inner:
         return view == canonical(0, ((size // inner, 1), (inner, 0)))
     return False
+
+
+def _may_follow(group: Group, item: Item) -> bool:
+    """Whether an item is work on each element of a contraction's result, and cannot fail."""
+    return item.kind == "map" and item.window is None and item.size == group.size and item.op not in _APART
 
 
 def _row_of(item: Item) -> int:

@@ -20,7 +20,7 @@ from . import views
 from .groups import Group, Grouping
 from .inline import leaves
 from .items import Item, Root, fails
-from .kernel import ELEMENT, KERNEL, Access, Buffer, LoopKernel, Node, Phase, Store
+from .kernel import ELEMENT, KERNEL, Access, Buffer, Contraction, LoopKernel, Node, Phase, Store
 from .prepare import Program
 
 
@@ -82,7 +82,7 @@ def _ordered(
 ) -> bool:
     """Let what reads the parameter, and what can fail, run before what writes, if that may be."""
     writers = list(dict.fromkeys(home[item] for item in o.writers))
-    if any(w in failing or (w.call is not None and w in readers) for w in writers):
+    if any(w in failing or _is_operand(w, o.param) for w in writers):
         return False
     before = [g for g in dict.fromkeys((*readers, *failing)) if g not in writers]
     if any(g.before & w.bits for g in before for w in writers):
@@ -92,9 +92,19 @@ def _ordered(
     return True
 
 
-def rewrites_in_step(kernel: LoopKernel, buffer: Buffer) -> bool:
+def _is_operand(group: Group, param: Root) -> bool:
+    """Whether the group's call reads the parameter as a whole."""
+    return group.call is not None and any(ref.root is param for ref in leaves(group.call.args))
+
+
+def rewrites_in_step(kernel: LoopKernel | Contraction, buffer: Buffer) -> bool:
     """Whether each element of `buffer`, to which the kernel writes, is read only at the step that writes it and not
     after, however the steps are walked: the last vector of a row may do some again, but stores only new lanes."""
+    if isinstance(kernel, Contraction):
+        wanted = {s.access for s in kernel.stores if s.access.buffer is buffer}
+        return buffer not in (kernel.left.buffer, kernel.right.buffer) and wanted >= {
+            n.access for n in kernel.body if n.access is not None and n.access.buffer is buffer
+        }
     plain: dict[Access, int] = {}
     for number, phase in enumerate(kernel.phases):
         for row, stores in ((True, phase.row_stores), (False, phase.stores)):

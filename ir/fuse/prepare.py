@@ -7,7 +7,8 @@ What is turned into what:
     pushed first (the element asked for is computed, not the whole array)
   - scatter, scatter_add with one index a row: select(iota == index, new, old); others a call, in place on a
     copy of the operand, or on the operand where a scatter made it for this one alone
-  - matmul with a vector, an outer product, a product of integers: multiplication and sum, which fuse
+  - matmul: a contraction, or a call of BLAS where it is large; with a vector, an outer product, a product of
+    integers: multiplication and sum, which fuse
   - work over no elements: nothing; reductions of none: their identity
 
 Imports: `core`, `types`, `items`, `pick`, `views`.
@@ -32,6 +33,8 @@ from .views import View
 
 Strides = Sequence[Sequence[int] | None]
 
+BLAS_WORK = 5e8  # multiplications of a matrix from which BLAS, which packs both operands, is the faster one
+
 
 class Program:
     """Items in order, the roots of the results, and the roots that must be stored (`stored`)."""
@@ -45,6 +48,7 @@ class Program:
         self.stored: set[Root] = set()
         self.results: list[Root] = []
         self._refs: dict[Value, Ref] = {}
+        self._copies: dict[Ref, Ref] = {}  # of operands that calls cannot walk
         self._updated: dict[Value, Ref] = {}  # what calls of scatters give
         self._uses = Counter(a for values in (*(i.args for i in f.instrs), f.results) for a in values)
         self._loc: Loc | None = None
@@ -114,21 +118,27 @@ class Program:
             root.item = item
             root.name += f".{k}" if k else ""
         self._add(item)
-        self.stored.update(roots)
+        if op != "contract":
+            self.stored.update(roots)
         return [Ref(r, views.identity(r.size)) for r in roots]
 
     def _operand(self, op: str, position: int, ref: Ref, shape: Shape) -> Ref:
-        """`ref` as memory that `op` can walk: row-major, or for the right operand of matmul in rows without gaps."""
+        """`ref` as memory that `op` can walk: row-major; for a contraction any, but the right operand in rows without
+        gaps; for matmul as BLAS takes matrices."""
         strides = views.strides_over(ref.view, shape)
         match op:
-            case "matmul":
+            case "contract":
                 fits = strides is not None and (position == 0 or strides[-1] == 1)
+            case "matmul":
+                fits = strides is not None and _is_matrix(shape, strides)
             case "transpose":
                 fits = True
             case _:
                 fits = ref.view.is_identity()
         if _is_const(ref) or not fits:
-            return self.copy(ref)
+            if ref not in self._copies:
+                self._copies[ref] = self.copy(ref)
+            return self._copies[ref]
         self.store(ref.root)
         return ref
 
@@ -303,7 +313,8 @@ class Program:
             return [self.const(0, t.dtype, t.size)]
         if t.dtype.is_floating_point and min(m, k, n) > 1:
             args = [(self._refs[v], v.type.shape) for v in (x, y)]
-            return self.call("matmul", args, [(t.dtype, t.size)])
+            op = "matmul" if m * k * n >= BLAS_WORK else "contract"
+            return self.call(op, args, [(t.dtype, t.size)])
         # As a sum of products, its axes in the order in which the larger operand lies in memory.
         batch = x.type.shape[:-2]
         rank = len(batch)
@@ -411,6 +422,12 @@ class Program:
         scalars = [self._refs[a] for a in instr.args]
         refs = [Ref(root, views.strided((t.size,), (0,), view.offset)) for root, view in scalars]
         return [self.map("philox", refs, t.dtype, t.size)]
+
+
+def _is_matrix(shape: Shape, strides: Sequence[int]) -> bool:
+    """Whether the last two axes are a matrix as BLAS stores it: rows, or columns, without gaps inside."""
+    rows, columns, down, along = *shape[-2:], *strides[-2:]
+    return (along == 1 and down >= columns) or (down == 1 and along >= rows)
 
 
 def _is_const(ref: Ref) -> bool:

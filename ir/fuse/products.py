@@ -1,95 +1,133 @@
-"""A matrix product as a `Contraction`: its axes in groups, as few of them as its operands allow.
+"""A contraction's group as a kernel: its axes in groups, as few of them as all operands allow, and what follows it.
 
 A batch axis along which one operand stays where it is belongs to the rows (or columns) of the other, so that
-`x[b, t, :] @ w` is one product of b * t rows.
+`x[b, t, :] @ w` is one product of b * t rows. The group's members become the nodes that finish an element.
 
-Imports: `items`, `kernel`, `views`.
+Imports: `build`, `groups`, `items`, `kernel`, `views`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
-from ..types import contiguous_strides
 from . import views
+from .build import BufferOf, Builder
+from .groups import Group, Grouping
 from .items import Item, Root
 from .kernel import ELEMENT, Access, Buffer, Contraction, Node, Store
 
-BLAS_WORK = 5e8  # multiplications of a matrix from which BLAS, which packs both operands, is faster
 BLOCK = 512  # terms summed in registers: more make a float32 sum less accurate, fewer cost traffic
 
-Axis = tuple[int, int, int, int]  # size; strides in the left operand, the right one and the result
+Strides = tuple[int, ...]
 
 
-def is_for_blas(item: Item) -> bool:
-    """Whether the matmul `item` is a call of BLAS: its matrices are large, and lie as BLAS takes them."""
-    (*_, m, k), (*_, n) = item.shapes
-    if m * k * n < BLAS_WORK:
-        return False
-    for (_, view), shape in zip(item.args, item.shapes, strict=True):
-        strides = views.strides_over(view, shape)
-        assert strides is not None
-        rows, columns, down, along = *shape[-2:], *strides[-2:]
-        if not ((along == 1 and down >= columns) or (down == 1 and along >= rows)):
-            return False
-    return True
+def contraction(
+    group: Group, grouping: Grouping, buffer_of: BufferOf, external: set[Root], elided: Container[Item] = ()
+) -> Contraction:
+    """The kernel of `group` without its members in `elided`. `external`: roots that other kernels or the caller
+    read."""
+    return _Builder(group, grouping, buffer_of, external).contraction(elided)
 
 
-def contraction(item: Item, buffer_of: Callable[[Root], Buffer]) -> Contraction:
-    """The kernel of the matmul `item`, without anything fused."""
-    (left, right), (left_shape, right_shape) = item.args, item.shapes
-    moves = [views.strides_over(ref.view, shape) for ref, shape in zip(item.args, item.shapes, strict=True)]
-    assert moves[0] is not None and moves[1] is not None
-    a, b = moves[0], moves[1]
-    rank = len(left_shape) - 2
-    shape = (*left_shape[:-1], right_shape[-1])
-    steps = contiguous_strides(shape)
-    batch: list[Axis] = []
-    rows: list[Axis] = []
-    columns: list[Axis] = []
-    for axis in zip(shape[:rank], a[:rank], b[:rank], steps[:rank], strict=True):
-        size, along_left, along_right, _ = axis
-        if size > 1:
-            group = rows if along_left and not along_right else columns if along_right and not along_left else batch
-            group.append(axis)
-    rows.append((shape[-2], a[-2], 0, steps[-2]))
-    columns.append((shape[-1], 0, b[-1], steps[-1]))
-    terms: list[Axis] = [(left_shape[-1], a[-1], b[-2], 0)]
-    merged = [_merged(group) for group in (batch, rows, columns, terms)]
-    axes = [axis for group in merged for axis in group]
-    out = buffer_of(item.out)
-    accesses = [
-        Access(buffer, offset, tuple(axis[k] for axis in axes))
-        for k, (buffer, offset) in enumerate(
-            ((buffer_of(left.root), left.view.offset), (buffer_of(right.root), right.view.offset), (out, 0)), 1
-        )
-    ]
-    product = Node("product", (), {}, item.out.dtype, ELEMENT, loc=item.loc)
-    batches, downs, acrosses, summed = (tuple(axis[0] for axis in group) for group in merged)
-    kernel = Contraction(
-        batches, downs, acrosses, summed, accesses[0], accesses[1], product, [], [Store(product, accesses[2])]
-    )
-    _block(kernel)
-    return kernel
+class _Builder(Builder):
+    def contraction(self, elided: Container[Item]) -> Contraction:
+        item = self.group.call
+        assert item is not None
+        product = self.product(item)
+        for member, level in self.group.members:
+            if member not in elided:
+                self.member(member, level)
+        self.drop_dead()
+        for node in self.nodes:
+            node.level = ELEMENT
+        body = [n for n in self.nodes if n is not product]
+        operands = self.operands(item)
+        held: list[Node | Store] = [*(n for n in body if n.access is not None), *self.body_stores]
+        accesses = [*operands, *(_over(h.access, 1) for h in held)]
+        sizes, order = self.axes(item, operands)
+        groups, (left, right, *others) = _merged(sizes, order, accesses)
+        for holder, access in zip(held, others, strict=True):
+            holder.access = access
+        kernel = Contraction(*groups, left, right, product, body, self.body_stores)
+        _block(kernel)
+        return kernel
+
+    def product(self, item: Item) -> Node:
+        product = self.node("product", (), {}, item.out.dtype, loc=item.loc)
+        self.at[item.out, 0, self.natural(ELEMENT)] = product
+        if item.out in self.external:
+            self.body_stores.append(Store(product, Access(self.buffer_of(item.out), 0, self.natural(ELEMENT))))
+        return product
+
+    def operands(self, item: Item) -> list[Access]:
+        """The operands over the axes of the result and that of the terms."""
+        out = []
+        for (root, view), shape, missing in zip(item.args, item.shapes, (-1, -2), strict=True):
+            strides = views.strides_over(view, shape)
+            assert strides is not None
+            batch = [s for s, n in zip(strides[:-2], shape, strict=False) if n > 1]
+            down, along = strides[-2:]
+            pair = (down, 0, along) if missing == -1 else (0, along, down)
+            out.append(Access(self.buffer_of(root), view.offset, (*batch, *pair)))
+        return out
+
+    def axes(self, item: Item, operands: Sequence[Access]) -> tuple[Strides, list[list[int]]]:
+        """The sizes of all axes, and which of them are batch, rows, columns and terms."""
+        last = len(self.sizes)
+        order: list[list[int]] = [[], [], [], [last]]
+        for i in range(last - 2):
+            by_left, by_right = (a.strides[i] != 0 for a in operands)
+            order[0 if by_left == by_right else 1 if by_left else 2].append(i)
+        order[1].append(last - 2)
+        order[2].append(last - 1)
+        return (*self.sizes, item.shapes[0][-1]), order
 
 
-def _merged(axes: Sequence[Axis]) -> list[Axis]:
-    """Neighbours joined where everything walks them as one axis."""
-    out: list[Axis] = []
-    for axis in axes:
-        size = axis[0]
-        if out and all(slow == size * fast for slow, fast in zip(out[-1][1:], axis[1:], strict=True)):
-            out[-1] = (out[-1][0] * size, *axis[1:])
-        else:
-            out.append(axis)
-    return out
+def _over(access: Access | None, more: int) -> Access:
+    """`access` over further axes, along which it stays."""
+    assert access is not None
+    return Access(access.buffer, access.offset, access.strides + (0,) * more)
+
+
+def _merged(
+    sizes: Sequence[int], order: Iterable[list[int]], accesses: Sequence[Access]
+) -> tuple[tuple[Strides, Strides, Strides, Strides], list[Access]]:
+    """The sizes of the axes group by group, and the accesses over them; neighbours in a group are one axis where
+    every access walks them as one."""
+    vectors = {a.strides for a in accesses}
+    runs: list[list[int]] = []
+    groups: list[Strides] = []
+    for group in order:
+        mine: list[list[int]] = []
+        for i in group:
+            if mine and all(v[mine[-1][-1]] == v[i] * sizes[i] for v in vectors):
+                mine[-1].append(i)
+            else:
+                mine.append([i])
+        groups.append(tuple(math.prod(sizes[i] for i in run) for run in mine))
+        runs += mine
+    moved = [Access(a.buffer, a.offset, tuple(a.strides[run[-1]] for run in runs)) for a in accesses]
+    batch, rows, columns, terms = groups
+    return (batch, rows, columns, terms), moved
 
 
 def _block(kernel: Contraction) -> None:
-    """Cut a long sum into blocks of about equal length, gathered where the result is stored."""
-    inner = math.prod(kernel.terms[1:])
-    blocks = -(-kernel.terms[0] * inner // BLOCK)
-    kernel.block = -(-kernel.terms[0] // min(blocks, kernel.terms[0]))
-    if kernel.block < kernel.terms[0]:
-        kernel.partial = kernel.stores[0].access
+    """Cut a long sum into blocks of about equal length, gathered where a result is stored that nothing reads
+    before, or else in memory of their own."""
+    n = kernel.terms[0]
+    blocks = -(-math.prod(kernel.terms) // BLOCK)
+    kernel.block = -(-n // min(blocks, n))
+    if kernel.block == n:
+        return
+    read = kernel.reads()
+    dtype = kernel.product.dtype
+    for store in kernel.stores:
+        buffer = store.access.buffer
+        if store.node.dtype is dtype and buffer not in read and buffer is not None:
+            kernel.partial = store.access
+            return
+    sizes = kernel.batch + kernel.rows + kernel.columns
+    steps = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
+    own = Buffer("partial", dtype, math.prod(sizes), ("temp", 0))
+    kernel.partial = Access(own, 0, (*steps, *(0 for _ in kernel.terms)))

@@ -14,11 +14,11 @@ from .build import build
 from .groups import Group, Grouping
 from .inline import leaves
 from .items import Item, Root
-from .kernel import Buffer, CallKernel, Contraction, Kernel, LoopKernel, Operand, Schedule
+from .kernel import Buffer, CallKernel, Kernel, LoopKernel, Operand, Schedule
 from .overwrite import can_fail, copy_back, plan, rewrites_in_step, skip_idle
 from .parallel import split
 from .prepare import Program
-from .products import contraction, is_for_blas
+from .products import contraction
 from .rows import block_rows
 from .widen import widen
 
@@ -88,14 +88,15 @@ class _Layout:
             self.buffers, self.constants = {}, {}
             self.elided = {item for o in self.direct.values() for item in o.elided}
             made = [k for g in self.groups if (k := self.kernel(g)) is not None]
-            loops = [(k, set(k.writes())) for k in made if isinstance(k, LoopKernel)]
+            loops = [(k, set(k.writes())) for k in made if not isinstance(k, CallKernel)]
             unsafe = {
                 root for root, o in self.direct.items() for k, written in loops
                 if (b := self.buffer_of(o.param)) in written and not rewrites_in_step(k, b)
             }
             if not unsafe:
                 for kernel, _ in loops:
-                    skip_idle(kernel)
+                    if isinstance(kernel, LoopKernel):
+                        skip_idle(kernel)
                 return made
             self.direct = {root: o for root, o in self.direct.items() if root not in unsafe}
 
@@ -148,13 +149,13 @@ class _Layout:
     def kernel(self, group: Group) -> Kernel | None:
         """The kernel of a group, if it has anything to do."""
         if group.call is not None:
+            if group.call.op == "contract":
+                return contraction(group, self.grouping, self.buffer_of, self.external, self.elided)
             return self.call(group.call)
         kernel = build(group, self.grouping, self.buffer_of, self.external, self.elided)
         return kernel if kernel.stores() or can_fail(group) else None
 
-    def call(self, item: Item) -> CallKernel | Contraction:
-        if item.op == "matmul" and not is_for_blas(item):
-            return contraction(item, self.buffer_of)
+    def call(self, item: Item) -> CallKernel:
         args = []
         for (root, view), shape in zip(item.args, item.shapes, strict=True):
             strides = views.strides_over(view, shape)

@@ -217,6 +217,15 @@ def common_cuts(*cut_lists: Iterable[int]) -> tuple[int, ...] | None:
     return tuple(joined)
 
 
+def cuts_between(shape: Sequence[int]) -> tuple[int, ...]:
+    """The cuts (rising) that the axes of `shape` make of its steps."""
+    out, step = [], 1
+    for n in reversed([n for n in shape if n > 1][1:]):
+        step *= n
+        out.append(step)
+    return tuple(out)
+
+
 def sizes_between(cuts: Sequence[int], total: int) -> tuple[int, ...]:
     """Sizes of the axes that `cuts` (rising) make of `total` steps, slowest first; a single step has none."""
     if total == 1:
