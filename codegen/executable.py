@@ -5,7 +5,7 @@ share one. The linked code lives as long as its Executable. ctypes lets go of th
 code runs. Native code is given the array objects and reads their data pointers itself: asking NumPy for each would
 cost more than the rest.
 
-Imports: `ir`, `abi`, `module`, `pool`.
+Imports: `ir`, `abi`, `arrays`, `module`, `pool`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..ir.errors import DTypeError, ShapeError
 from ..ir.fuse import Schedule
 from ..ir.types import TensorType, contiguous_strides, type_of_array
 from .abi import CALL
+from .arrays import DATA_OFFSET
 from .module import Module
 from .pool import POOL, aligned
 
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
 
 _Native = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, ctypes.c_int64)
 _TrapSlot = ctypes.c_int64 * 3
-
-
-def _data_offset() -> int:
-    """Where an ndarray object holds the address of its first element, found by looking for it."""
-    array = np.zeros(3)
-    for offset in range(0, 64, 8):
-        if ctypes.c_void_p.from_address(id(array) + offset).value == array.ctypes.data:
-            return offset
-    raise RuntimeError(f"numpy {np.__version__} keeps the address of an array's data in an unknown place")
-
-
-DATA_OFFSET = _data_offset()
 
 
 class Executable:

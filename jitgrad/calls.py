@@ -6,13 +6,14 @@ it: runs the program, commits the effects, builds what the function returns.
 
 Invariants: effects are committed once, after the program has run and everything that can raise has been
 checked; compiled code that writes to inputs in place does so after all that can fail in it.
-Imports: `recording`, `leaving`, `program`, `reads`, `watcher`, `signature`, `pytree`, `inplace`, `state`.
+Imports: `recording`, `leaving`, `program`, `reads`, `watcher`, `signature`, `pytree`, `inplace`, `state`, and of
+`codegen` where arrays lie.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 
 from .autograd import views
 from .autograd.graph import share_gradient
+from .codegen.arrays import extent
 from .errors import TraceError
 from .functional.creation import from_numpy
 from .inplace import commit
@@ -351,13 +353,27 @@ def _check_writes(effects: Effects, inputs: Sequence[Tensor]) -> None:
             )
         if moves and target._view is not None:
             views.check_write(target, target)
-        for i, other in enumerate(inputs):
-            if i != position and np.may_share_memory(array_of(other), array_of(target)):
-                raise TraceError(
-                    "a traced function writes in place to a tensor that shares its memory with another one it uses "
-                    f"({target.type_})",
-                    hint="pass one of them and take the view inside the function",
-                )
+    shared = _sharing(inputs, {position for position, _, _ in effects.writes})
+    if shared is not None:
+        raise TraceError(
+            "a traced function writes in place to a tensor that shares its memory with another one it uses "
+            f"({shared.type_})",
+            hint="pass one of them and take the view inside the function",
+        )
+
+
+def _sharing(inputs: Sequence[Tensor], written: Container[int]) -> Tensor | None:
+    """An input whose memory overlaps that of another one, where one of the two is `written`."""
+    held = [(i, array_of(t)) for i, t in enumerate(inputs)]
+    extents = sorted([(*extent(a), i) for i, a in held if a.size])
+    end = end_written = 0  # of those that begin before
+    for first, stop, i in extents:
+        if first < (end if i in written else end_written):
+            return inputs[i]
+        end = max(end, stop)
+        if i in written:
+            end_written = max(end_written, stop)
+    return None
 
 
 def _commit(recorded: Recorded, call: Call) -> None:
