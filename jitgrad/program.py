@@ -26,13 +26,13 @@ import numpy as np
 from .autograd.graph import Edge, Node, Saved, gradient_edge, second_backward
 from .errors import TraceError
 from .ir.absent import without
-from .ir.core import Function
+from .ir.core import Function, Value
 from .ir.differentiate import vjp
 from .ir.interpreter import interpret
 from .ir.ops import TABLE
 from .ir.ops.record import Nondiff
 from .ir.passes import run_pipeline, strip
-from .ir.residuals import Split, split
+from .ir.residuals import Source, Split, split
 from .ir.types import TensorType
 from .state import state
 from .tensors import Tensor, make
@@ -85,7 +85,7 @@ class Program:
         self.strides = tuple(strides)
         self.compiled = compiled
         self.compile_seconds = 0.0
-        self._backwards: dict[Given, Runner] = {}
+        self._backwards: dict[Given, Backward] = {}
         self._gradients: dict[Given, Program] = {}
 
     @cached_property
@@ -131,9 +131,8 @@ class Program:
     @cached_property
     def used(self) -> frozenset[int]:
         """The parameters that the function reads at all."""
-        f = self.simplified
-        read = {a for instr in f.instrs for a in instr.args}.union(f.results)
-        return frozenset(i for i, p in enumerate(f.params) if p in read)
+        read = _read(self.simplified)
+        return frozenset(i for i, p in enumerate(self.simplified.params) if p in read)
 
     # -- stages
 
@@ -178,17 +177,11 @@ class Program:
         """The strides of the parameters as a backward finds them: copies are contiguous."""
         return tuple(None if i in self.overwritten else s for i, s in enumerate(self.strides))
 
-    def backward(self, given: Given) -> Runner:
-        """Runs the backward: saved values and the `given` cotangents to gradients."""
+    def backward(self, given: Given) -> Backward:
+        """The backward: saved values and the `given` cotangents to gradients."""
         made = self._backwards.get(given)
         if made is None:
-            saved = [self._kept_strides[i] if kind == "param" else None for kind, i in self.split.saved]
-            absent = [len(saved) + i for i, there in enumerate(given) if not there]
-            made = self._compile(
-                lambda: run_pipeline(without(self.split.backward, absent)) if absent else self.split.backward,
-                saved + [None] * sum(given),
-            )
-            self._backwards[given] = made
+            made = self._backwards.setdefault(given, Backward(self, given))
         return made
 
     def gradient(self, given: Given) -> Program:
@@ -255,6 +248,42 @@ class Program:
         return [_copy(t) if i in self.overwritten else t for i, t in enumerate(inputs)]
 
 
+class Backward:
+    """A program's backward for some of its results: `given` says for which."""
+
+    def __init__(self, program: Program, given: Given) -> None:
+        self._program = program
+        self._given = given
+
+    @cached_property
+    def _whole(self) -> Function:
+        split = self._program.split
+        absent = [len(split.saved) + i for i, there in enumerate(self._given) if not there]
+        return run_pipeline(without(split.backward, absent)) if absent else split.backward
+
+    @cached_property
+    def reads(self) -> tuple[Source, ...]:
+        """What it reads of the saved values: where each comes from."""
+        read = _read(self._whole)
+        return tuple(source for source, p in zip(self._program.split.saved, self._whole.params, strict=False) if p in read)
+
+    @cached_property
+    def run(self) -> Runner:
+        """Runs it: what it reads and the given cotangents to gradients."""
+        f, n = self._whole, len(self._program.split.saved)
+        read = _read(f)
+        params = (*(p for p in f.params[:n] if p in read), *f.params[n:])
+        strides = [self._program._kept_strides[i] if kind == "param" else None for kind, i in self.reads]
+        return self._program._compile(
+            lambda: Function.straight(f.name, params, f.instrs, f.results), strides + [None] * sum(self._given)
+        )
+
+
+def _read(f: Function) -> set[Value]:
+    """The values that the function reads."""
+    return {a for instr in f.instrs for a in instr.args}.union(f.results)
+
+
 def _copy(t: Tensor) -> Tensor:
     copy = make(np.array(t._array, order="C"))
     copy._requires_grad = t._requires_grad
@@ -262,9 +291,13 @@ def _copy(t: Tensor) -> Tensor:
 
 
 class ProgramNode(Node):
-    """The compiled backward of one call of a program."""
+    """The compiled backward of one call of a program.
 
-    __slots__ = ("_inputs", "_program", "_released", "_residuals", "_results")
+    A backward from some of the results frees what it read. A later one, from others, may still run, as eagerly: unless
+    it needs something of that.
+    """
+
+    __slots__ = ("_done", "_inputs", "_last", "_program", "_residuals", "_results")
 
     def __init__(
         self,
@@ -277,14 +310,19 @@ class ProgramNode(Node):
         edges: list[Edge | None] = [gradient_edge(t) for t in inputs]
         super().__init__([edges[i] for i in program.wrt], program.result_types)
         self._program = program
-        self._residuals = residuals
+        self._residuals: list[np.ndarray | None] = [*residuals]
         self._inputs = tuple([Saved(t, e) for t, e in zip(kept, edges, strict=True)])
         self._results = {i: Saved(results[i], None) for i in program.kept_results}
-        self._released = False
+        self._last = self._done = (False,) * len(program.differentiable)  # results: of the last backward, of freed ones
+
+    @property
+    def released(self) -> bool:
+        """Whether a backward freed anything."""
+        return any(self._done)
 
     def pull(self, domain: Any, cts: list[Any], wanted: Sequence[bool]) -> Sequence[Any]:
-        if self._released:
-            raise second_backward()
+        self._last = _given(cts)
+        self._check_there()
         if domain.records_graph:
             return self._pull_with_graph(cts)
         if state.recording is not None:
@@ -297,7 +335,17 @@ class ProgramNode(Node):
             gradient = self._again(cts)
             arrays = [readable(saved.payload) for saved in self._inputs]  # type: ignore[arg-type]
             return self._reached(cts, gradient.plain([*arrays, *there]))
-        return self._reached(cts, self._program.backward(_given(cts))([*self._saved(), *there]))
+        backward = self._program.backward(self._last)
+        return self._reached(cts, backward.run([*self._saved(backward.reads), *there]))
+
+    def _check_there(self) -> None:
+        """Raise where an earlier backward freed what one from these results needs."""
+        if not self.released:
+            return
+        reads = self._program.backward(self._last).reads
+        again = reads and any(was and now for was, now in zip(self._done, self._last, strict=True))
+        if again or all(self._done) or any(k == "residual" and self._residuals[i] is None for k, i in reads):
+            raise second_backward()
 
     def _again(self, cts: Sequence[Any]) -> Program:
         """The program that computes the gradient of `cts` from the inputs, which are as they were."""
@@ -315,9 +363,9 @@ class ProgramNode(Node):
                 mask |= reached
         return [g if mask >> k & 1 else None for k, g in enumerate(grads)]
 
-    def _saved(self) -> list[np.ndarray]:
+    def _saved(self, sources: Sequence[Source]) -> list[np.ndarray]:
         arrays: list[Any] = []
-        for kind, i in self._program.split.saved:
+        for kind, i in sources:
             if kind == "residual":
                 arrays.append(self._residuals[i])
                 continue
@@ -332,8 +380,14 @@ class ProgramNode(Node):
         return self._reached(cts, gradient([*inputs, *(contiguous(ct) for ct in cts if ct is not None)]))
 
     def release(self) -> None:
-        if self._program.split.saved:
-            self._released, self._residuals = True, []
+        reads = self._program.backward(self._last).reads
+        if not reads:
+            return
+        self._done = tuple([was or now for was, now in zip(self._done, self._last, strict=True)])
+        for kind, i in reads:
+            if kind == "residual":
+                self._residuals[i] = None
+        if all(self._done):
             self._inputs, self._results = (), {}
 
 

@@ -101,3 +101,45 @@ def test_backward_of_one_result_is_the_eager_one(function, result):
         np.testing.assert_allclose(traced, eager, rtol=1e-5)
     if result == 0:
         assert np.isfinite(eager).all()
+
+
+def test_backwards_from_results_one_after_the_other():
+    @jitgrad.trace
+    def f(x, y):
+        return (x * y).exp().sum(), (x / y).sin().sum()
+
+    x, y = (jitgrad.tensor(v, requires_grad=True) for v in ([1.0, 2.0], [3.0, 0.5]))
+    a, b = f(x, y)
+    a.backward()
+    b.backward()
+    grads = [t.grad.numpy().copy() for t in (x, y)]
+    x.grad = y.grad = None
+    sum(f(x, y)).backward()
+    for got, t in zip(grads, (x, y), strict=True):
+        np.testing.assert_allclose(got, t.grad.numpy(), rtol=1e-6)
+    for again in (a, b):
+        with pytest.raises(RuntimeError, match="second time"):
+            again.backward()
+
+
+def test_what_one_backward_freed_is_not_there_for_another():
+    @jitgrad.trace
+    def f(x, w):
+        h = (x @ w).exp() @ w
+        return (h @ w).sum(), h.tanh().sum()
+
+    x, w = jitgrad.rand(3, 3), jitgrad.rand(3, 3).requires_grad_()
+    a, b = f(x, w)
+    a.backward(retain_graph=True)
+    b.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        a.backward()
+
+
+def test_a_result_that_needs_nothing_saved_can_go_back_twice():
+    f = jitgrad.trace(lambda x: (2 * x + 3, x.exp()))
+    x = jitgrad.ones(2, requires_grad=True)
+    y, _ = f(x)
+    y.sum().backward()
+    y.sum().backward()
+    assert x.grad.tolist() == [4, 4]
