@@ -4,8 +4,8 @@ A group is a future kernel: `size` steps, of which the last `inner` are a row on
 it. Its members are at one of two levels: ELEMENT (every step) or ROW (every row). An item joins the group of
 its operands where each operand made there is read in place: the element at the same step, or the row's scalar.
 What a reduction over rows gives is such a scalar; sums over other axes are whole only after the kernel. Groups
-merge when an item reads from both, and when they read the same memory. A contraction is a group by itself; work on
-each element of its result joins it.
+merge when an item reads from both, when they read the same, and when they are small. A contraction is a group by
+itself; work on each element of its result joins it.
 
 Cost model: joining a group saves the store and the loads of what is passed on, so it is done wherever allowed.
 Cheap items made from memory alone are no members at all (`inline`). Row scalars are computed one at
@@ -32,6 +32,7 @@ from .views import View, canonical, common_cuts, cuts_between
 
 _APART = TRAPS | {"philox"}  # no part of a contraction
 AFTER = -1  # the level of a result that is whole only after the kernel
+SMALL = 64  # steps: of so short a kernel the call is what counts
 
 
 @dataclass(eq=False, slots=True)
@@ -388,15 +389,22 @@ class Grouping:
             self._readers[root] = [into if g is other else g for g in self._readers[root]]
 
     def _merge_siblings(self) -> None:
-        """Merge groups over equal iterations that read the same memory."""
-        for readers in list(self._readers.values()):
-            last: Group | None = None
-            for group in list(dict.fromkeys(readers)):
+        """Merge groups over equal iterations that read the same, and any that are small."""
+        readers = {root: list(groups) for root, groups in self._readers.items()}
+        small: dict[int, list[Group]] = {}
+        for group in self.groups.values():
+            for _, ref in group.edges:
+                readers.setdefault(ref.root, []).append(group)
+            if group.call is None and group.size <= SMALL:
+                small.setdefault(group.size, []).append(group)
+        for alike in [*readers.values(), *small.values()]:
+            latest: dict[int, Group] = {}  # by size
+            for group in list(dict.fromkeys(alike)):
                 if group.bits not in self.groups or group.call is not None:
                     continue
-                alike = last is not None and last.bits in self.groups and last.size == group.size
-                if last is None or not alike or not self._merge(last, group):
-                    last = group
+                last = latest.get(group.size)
+                if last is None or last.bits not in self.groups or not self._merge(last, group):
+                    latest[group.size] = group
 
     def _merge_into_rows(self) -> None:
         """Move short work over rows (a checked index, a scale) into the row programs that read it."""

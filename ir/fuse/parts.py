@@ -9,9 +9,9 @@ A part that lies shifted against another is read at another step than the one th
 kernel before, or computed again where it is read.
 
 Cost model, in additions a step: `STORED` for an array that is written, and read by another kernel; to compute a
-part again, its operations and the distinct loads of what it is computed from, for each shift. The work is done part by part
-where that costs less than to store the arrays that were put together, and makes at most `MOST` pieces, of `LEAST`
-elements in the mean.
+part again, its operations and the distinct loads of what it is computed from, for each shift. The work is done part
+by part where that costs less than to store the arrays that were put together, and makes at most `MOST` pieces, of
+`LEAST` elements in the mean.
 
 Imports: `items`, `prepare`, `views`.
 """
