@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..ir.fuse import Access, Contraction, Node
+from ..ir.fuse import Access, Contraction, Node, cost
 from ..ir.types import bool_
 from .abi import Traps
 from .control import branch, choose, clamp, element, linear, loop, nest
@@ -29,7 +29,7 @@ from .target import Target
 from .text import Code, Lanes, Vec
 from .tiling import Tiling, tiling
 
-INLINE = 3  # operations on a product that are written out for each vector of a tile
+INLINE = 3.0  # cost of the operations on a product that are written out for each vector of a tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +300,7 @@ class ProductEmitter(NodeEmitter):
         return Place(self.memory, self.lanes, self.slow, linear(self.code, j * self.cut.width, [(tile.column, 1)]))
 
     def inlined(self) -> bool:
-        return sum(n.op not in ("load", "const") for n in self.product.body) <= INLINE
+        return sum(cost(n.op) for n in self.product.body if n.op != "load") <= INLINE
 
     def finish(self, tile: Tile, sums: Sequence[Vec]) -> None:
         """Run the operations on the product, and store what leaves."""

@@ -17,9 +17,11 @@ from ..ir.fuse import Contraction
 from .target import Target
 
 _LATENCY, _PER_CYCLE = 4.0, 2.0
-_PASS = 0.1  # cycles that an element's way from the second cache costs beside what the loads hide
+_FROM_LEFT, _FROM_RIGHT = 0.05, 0.2  # cycles more for each load: the right operand comes from the second cache
 _TILE = 12.0  # cycles to begin and end a tile
+_VARIANT = 0.01  # more for each kind of tile at an edge, which is compiled too
 _MOST_VECTORS = 6
+_UNROLL = 2  # cores that issue six instructions and more a cycle need none
 GROUP_BYTES = 1 << 18  # of the left operand, read again for each panel of columns: half of a small second cache
 
 
@@ -51,10 +53,8 @@ def tiling(kernel: Contraction, target: Target) -> Tiling:
         for rows in range(1, min(target.registers, m) + 1):
             if rows * vectors + vectors + 1 > target.registers:
                 break
-            spent = sum(
-                count * _cycles(r, v, depth)
-                for r, down in _cut(m, rows) for v, along in _cut(across, vectors) for count in (down * along,)
-            )
+            kinds = [(r, v, a * b) for r, a in _cut(m, rows) for v, b in _cut(across, vectors)]
+            spent = sum(count * _cycles(r, v, depth) for r, v, count in kinds) * (1 + _VARIANT * len(kinds))
             if spent < least * 0.999:
                 best, least = (rows, vectors), spent
     rows, vectors = best
@@ -69,14 +69,11 @@ def _cut(size: int, piece: int) -> list[tuple[int, int]]:
 
 
 def _cycles(rows: int, vectors: int, depth: int) -> float:
-    step = max(rows * vectors / _PER_CYCLE, (rows + vectors) / _PER_CYCLE, _LATENCY) + _PASS * (rows + vectors)
-    return depth * step + rows * vectors + _TILE
+    step = max(rows * vectors / _PER_CYCLE, (rows + vectors) / _PER_CYCLE, _LATENCY)
+    return depth * (step + _FROM_LEFT * rows + _FROM_RIGHT * vectors) + rows * vectors + _TILE
 
 
 def _unroll(kernel: Contraction) -> int:
-    """A divisor of the innermost loop's length: all of a very short one, else up to four steps."""
-    n = kernel.block if len(kernel.terms) == 1 else kernel.terms[-1]
-    whole = len(kernel.terms) == 1 and kernel.terms[0] % kernel.block != 0
-    if n <= 8 and not whole:
-        return n
-    return next(u for u in (4, 3, 2, 1) if n % u == 0 and (not whole or kernel.terms[0] % u == 0))
+    """A divisor of every trip count of the innermost loop."""
+    counts = (kernel.block, kernel.terms[0] % kernel.block) if len(kernel.terms) == 1 else (kernel.terms[-1],)
+    return _UNROLL if all(n % _UNROLL == 0 for n in counts) else 1
