@@ -264,8 +264,8 @@ class Backward:
     @cached_property
     def reads(self) -> tuple[Source, ...]:
         """What it reads of the saved values: where each comes from."""
-        read = _read(self._whole)
-        return tuple(source for source, p in zip(self._program.split.saved, self._whole.params, strict=False) if p in read)
+        saved, read = self._program.split.saved, _read(self._whole)
+        return tuple(source for source, p in zip(saved, self._whole.params, strict=False) if p in read)
 
     @cached_property
     def run(self) -> Runner:

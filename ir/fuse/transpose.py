@@ -32,10 +32,12 @@ def turn_crosswise(program: Program) -> None:
         item.order = len(program.items)
         if item.kind != "call" and item.op != "gather" and any(map(_has_crosswise, item.args)):
             if item.op == "copy" and item.window is None and _whole(item.args[0]):
-                _become_turn(program, turned, item)
+                _become_turn(program, item)
             else:
                 item.args = tuple([_turned(program, turned, ref) if _has_crosswise(ref) else ref for ref in item.args])
                 item.order = len(program.items)
+        if item.args and item.out.inline:  # what it reads, or what that reads, may have been turned
+            item.out.leaves = tuple(leaves(item.args))
         program.items.append(item)
 
 
@@ -44,13 +46,13 @@ def _whole(ref: Ref) -> bool:
     return not ref.root.inline and all(s for _, s in ref.view.axes)
 
 
-def _become_turn(program: Program, turned: dict[Ref, Ref], item: Item) -> None:
+def _become_turn(program: Program, item: Item) -> None:
+    """Make the item, a copy, the turn itself. Others do not read it: it may be a copy to be written into."""
     (ref,) = item.args
     axis = crosswise(ref.view, ref.root.dtype.itemsize)
     item.kind, item.op, item.attrs = "call", "transpose", {"axis": axis}
     item.shapes, item.size = (tuple(n for n, _ in ref.view.axes),), 0
     program.store(ref.root)
-    turned[ref] = Ref(item.out, views.identity(item.out.size))
 
 
 def _has_crosswise(ref: Ref) -> bool:
