@@ -3,6 +3,8 @@ whatever else reads that memory."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from traced import close, rand
@@ -217,13 +219,27 @@ def test_only_the_rows_that_are_used_change():
     lambda t, i, v: t.__setitem__(3, v[0]), lambda t, i, v: t.__setitem__(slice(2, 5), v),
     lambda t, i, v: t.__setitem__((slice(None), 2), t[:, 2] * 2),
     lambda t, i, v: t[4:7].add_(v), lambda t, i, v: t[:, 1].mul_(3),
-    lambda t, i, v: t.__setitem__(slice(0, 3), t[1:4] + v),
-], ids=str)
+    lambda t, i, v: (t[2:5].copy_(v), t[4:7].copy_(v * 2)), lambda t, i, v: t[::2].zero_(),
+    lambda t, i, v: t.__setitem__((i, i % 10), v[:, 0]),
+])
 def test_assignments_to_rows_and_slices(write):
     def step(t, i, v):
         write(t, i, v)
 
-    both(step, rand(60, 10), jitgrad.tensor([3, 0, 59]), rand(3, 10, seed=1))
+    traced = both(step, rand(600, 10), jitgrad.tensor([3, 0, 599]), rand(3, 10, seed=1))
+    plan = schedule_of(traced)
+    assert all(b.size <= 600 for k in plan.kernels for b in k.writes() if b is not plan.params[0])
+    writers = [k for k in plan.kernels if plan.params[0] in k.writes()]
+    assert all(isinstance(k, CallKernel) or math.prod(k.outer + k.inner) <= 3000 for k in writers)
+
+
+def test_a_slice_that_reads_its_neighbours():
+    def step(t, v):
+        t[0:3] = t[1:4] + v
+        t[:, 2] = t[2]
+        t[jitgrad.tensor([3, 1]), 2:4] = v[1:, :2]
+
+    both(step, rand(10, 10), rand(3, 10, seed=1))
 
 
 @pytest.mark.parametrize("make", [

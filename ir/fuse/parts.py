@@ -2,8 +2,8 @@
 
 The gradient of a stencil is a sum of cotangents, each padded with zeros to the size of what was sliced. Made whole,
 each is an array that is written and read again. Instead, the space is cut where the parts begin and end; in each
-piece the operands are what their parts are there, and what results writes its window: the interior in one kernel,
-the edges in small ones.
+piece the operands are what their parts are there (of a select that chooses one for the whole piece, that alone), and
+what results writes its window: the interior in one kernel, the edges in small ones.
 
 A part that lies shifted against another is read at another step than the one that makes it. It is stored by a
 kernel before, or computed again where it is read.
@@ -175,6 +175,8 @@ class _Writer:
     def ref(self, work: Work | Ref) -> Ref:
         if isinstance(work, Ref):
             return self._read(work, work.root in self.again)
+        if work.item.op == "select" and (holds := _constant(work.args[0])) is not None:
+            return self.ref(work.args[1 if holds else 2])
         return self._map(work.item, [self.ref(arg) for arg in work.args])
 
     def _read(self, ref: Ref, again: bool) -> Ref:
@@ -198,6 +200,12 @@ class _Writer:
 def _is_whole(ref: Ref) -> bool:
     """Whether step i of the operand is element i of its root."""
     return ref.view.is_identity() and ref.view.size == ref.root.size
+
+
+def _constant(work: Work | Ref) -> bool | None:
+    """The truth value that `work` is everywhere, if it is one."""
+    item = work.root.item if isinstance(work, Ref) else None
+    return bool(item.attrs["value"]) if item is not None and item.op == "const" else None
 
 
 def _seen(ref: Ref, through: View) -> Ref | None:

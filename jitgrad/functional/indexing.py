@@ -5,7 +5,8 @@ one `gather` over the indexed axes, made one axis; an int beside them is basic, 
 indices count from the end; an index outside is an IndexError, which compiled code raises too. The size of
 what a bool mask selects depends on values, so a mask as an index is refused inside a recording.
 
-Imports: `arguments`, `creation`, `elementwise`, `shaping`, `autograd.views`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `creation`, `elementwise`, `shaping`, `autograd.views`, `dispatch`, `tensors`, `ir.ops`,
+`ir.types`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from ..autograd.views import replaced
 from ..dispatch import apply, blame, cast, common_shape, expand_to, lift
 from ..errors import BoundsError, DTypeError, ShapeError
+from ..ir.ops.shape import inverse_permutation
 from ..ir.types import Shape, bool_, contiguous_strides, i64, u8
 from ..state import state
 from ..tensors import Tensor, concrete, make, shape_of
@@ -284,21 +286,25 @@ def set_item(input: Tensor, index: Any, value: Tensor) -> Tensor:
     """A copy of `input` with `value`, broadcast, at `input[index]`: what `input[index] = value` would leave."""
     parsed = _parse(input, index)
     value = cast(value, input.dtype)
-    if not parsed.advanced:
-        own = 0 if input._view is None else len(input._view.steps)
-        view = parsed.view._view
-        assert view is not None
-        return replaced(input, view.steps[own:], fitting(value, shape_of(parsed.view)))
-    shape = shape_of(input)
-    size = math.prod(shape)
-    positions = apply("reshape", apply("iota", axis=0, dtype=i64, shape=(size,)), shape=shape)
-    at = getitem(positions, index)
-    count = at.type_.size
-    out = apply(
-        "scatter", apply("reshape", input, shape=(size,)), apply("reshape", at, shape=(count,)),
-        apply("reshape", fitting(value, shape_of(at)), shape=(count,)), axis=0, batch=0,
-    )
-    return apply("reshape", out, shape=shape)
+    part = parsed.view
+    new = _assigned(parsed, value) if parsed.advanced else fitting(value, shape_of(part))
+    if part is input:
+        return new
+    own = 0 if input._view is None else len(input._view.steps)
+    assert part._view is not None
+    return replaced(input, part._view.steps[own:], new)
+
+
+def _assigned(parsed: _Parsed, value: Tensor) -> Tensor:
+    """The view that an index has cut out, with `value` where its index tensors say."""
+    plan = _planned(parsed)
+    whole = _merged(parsed.view, plan)
+    sizes, own = shape_of(whole), shape_of(plan.flat)
+    value = fitting(value, (*sizes[: plan.axis], *own, *sizes[plan.axis + 1 :]))
+    out = apply("scatter", whole, plan.flat, value, axis=plan.axis, batch=0)
+    shape = shape_of(parsed.view)
+    out = apply("reshape", out, shape=tuple([shape[i] for i in plan.perm]))
+    return apply("permute", out, perm=inverse_permutation(plan.perm))
 
 
 def fitting(value: Tensor, shape: Shape) -> Tensor:
