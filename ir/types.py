@@ -200,9 +200,9 @@ def keep_axes(shape: Sequence[int], axes: Iterable[int]) -> Shape:
 
 
 def contiguous_strides(shape: Sequence[int]) -> Shape:
-    """Row-major strides in elements."""
+    """Row-major strides in elements; an axis of size 0 counts as one of size 1."""
     out, step = [0] * len(shape), 1
     for i in reversed(range(len(shape))):
         out[i] = step
-        step *= shape[i]
+        step *= max(shape[i], 1)
     return tuple(out)

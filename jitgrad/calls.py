@@ -286,11 +286,11 @@ def source_tensor(source: Source, leaves: Sequence[Any]) -> Tensor:
             x = leaves[i]
             if isinstance(x, Tensor):
                 return x
-            return make(x if isinstance(x, np.ndarray) else np.asarray(x, np.float64))
+            return make(x.view() if isinstance(x, np.ndarray) else np.asarray(x, np.float64))
         case Capture(tensor):
             return tensor
         case Over(array):
-            return make(array)
+            return make(array.view())
         case GradOf(inner):
             grad = source_tensor(inner, leaves)._grad
             assert grad is not None  # guarded

@@ -105,7 +105,10 @@ def _view(op: OpDef, source: Tensor, attrs: dict[str, Any], array: np.ndarray) -
     if op.name == "reshape" and not np.may_share_memory(array, source._array):
         return make(array)
     if op.name == "broadcast":  # numpy's is read-only even where nothing repeats
-        array.flags.writeable = source._array.flags.writeable
+        try:
+            array.flags.writeable = source._array.flags.writeable
+        except ValueError:  # a view that was there before its base became read-only
+            array = np.lib.stride_tricks.as_strided(source._array, array.shape, array.strides)
     t = make(array, source._storage)
     base, steps = (source, ()) if source._view is None else (source._view.base, source._view.steps)
     t._view = View(base, (*steps, (op.name, attrs)))

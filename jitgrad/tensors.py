@@ -23,7 +23,7 @@ import numpy as np
 
 from .errors import ConcretizationError, LeakedTensorError, user_location
 from .ir.core import Value
-from .ir.types import DType, Shape, TensorType, dtype_of, type_of_array
+from .ir.types import DType, Shape, TensorType, contiguous_strides, dtype_of, type_of_array
 from .layout import is_contiguous
 from .state import state
 
@@ -208,15 +208,24 @@ class Tensor:
         return self.dtype.itemsize
 
     def stride(self, dim: int | None = None) -> Any:
-        """Strides in elements."""
+        """Strides in elements, of all axes or of axis `dim`; row-major ones where there are no elements.
+
+        Raises AxisError.
+        """
         payload = self._array
-        if isinstance(payload, Value):
-            if state.recording is None:
-                raise leaked(self)
+        if isinstance(payload, Value) and state.recording is None:
+            raise leaked(self)
+        if 0 in self.shape:
+            strides = contiguous_strides(self.shape)
+        elif isinstance(payload, Value):
             strides = state.recording.strides(self)
         else:
             strides = tuple([s // payload.itemsize for s in payload.strides])
-        return strides if dim is None else strides[dim]
+        if dim is None:
+            return strides
+        from .functional.arguments import axis_of
+
+        return strides[axis_of(dim, len(strides))]
 
     def is_contiguous(self) -> bool:
         """Whether the elements follow each other in row-major order."""

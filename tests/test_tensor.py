@@ -36,7 +36,7 @@ def test_tensor_copies_and_from_numpy_shares():
     assert (copied[0, 0].item(), shared[0, 0].item()) == (0, 9)
     shared.add_(1)
     assert a[0, 0] == 10
-    assert shared.numpy() is a or np.shares_memory(shared.numpy(), a)
+    assert np.shares_memory(shared.numpy(), a)
     assert np.shares_memory(jitgrad.as_tensor(a).numpy(), a)
     assert jitgrad.as_tensor(shared) is shared
     t = jitgrad.tensor([1.0, 2.0])

@@ -7,6 +7,7 @@
     indexing       x[...], gather, scatter linalg        matmul, einsum
     random         draws                   conversion    dtypes, Python values, NumPy
     special        erfc                    defaults      the default dtype, limits of dtypes
+    copying        copy, deepcopy, pickle
     methods        which of them are methods of `Tensor`
 
 Importing this package attaches the methods to `Tensor`.

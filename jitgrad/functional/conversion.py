@@ -14,7 +14,7 @@ from ..dispatch import cast
 from ..ir.core import Value
 from ..ir.types import DType, dtype_of
 from ..state import state
-from ..tensors import Tensor, concrete, make
+from ..tensors import Storage, Tensor, concrete, make
 from .arguments import want_tensor
 from .creation import TYPED, check_device, detached
 from .elementwise import clone
@@ -111,7 +111,7 @@ def data_of(self: Tensor) -> Tensor:
     """`x.data`: the same memory, outside the graph, with writes that backward does not notice."""
     if state.recording is not None:
         return state.recording.alias(self)
-    return make(self._array)
+    return make(self._array, Storage(self._storage.owner))
 
 
 # -- leaving jitgrad
@@ -131,13 +131,13 @@ def tolist(self: Tensor) -> Any:
 
 
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
-    """The array whose memory the tensor has: a write to either is seen in both.
+    """An array over the memory of the tensor: a write to either is seen in both, a new shape or dtype is not.
 
     Raises RuntimeError for a tensor that requires grad, unless `force`.
     """
     if self._requires_grad and not force:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-    return concrete(self, "numpy()")
+    return concrete(self, "numpy()").view()
 
 
 def to_array(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray:
@@ -222,31 +222,3 @@ def rounded(self: Tensor, ndigits: int | None = None) -> Any:
     if not self._weak:
         raise TypeError("type Tensor doesn't define __round__ method: call .round()")
     return round(item(self), ndigits)
-
-
-def deepcopy(self: Tensor, memo: Any) -> Tensor:
-    """A copy of a leaf, with its flags and gradient. Raises RuntimeError for other tensors."""
-    if self._node is not None:
-        raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
-        )
-    if id(self) not in memo:
-        t = memo[id(self)] = make(concrete(self, "deepcopy()").copy())
-        t._requires_grad = self._requires_grad
-        if self._grad is not None:
-            t._grad = deepcopy(self._grad, memo)
-    return memo[id(self)]
-
-
-def reduce(self: Tensor) -> Any:
-    """For pickle: the array and whether it requires grad."""
-    if self._node is not None:
-        raise RuntimeError("only leaves can be pickled: detach() the tensor first")
-    return restored, (concrete(self, "pickle"), self._requires_grad)
-
-
-def restored(array: np.ndarray, requires_grad: Any) -> Tensor:
-    """The tensor that `reduce` took apart."""
-    t = make(array)
-    t._requires_grad = requires_grad
-    return t

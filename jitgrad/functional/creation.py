@@ -120,13 +120,13 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:
-    """A tensor over the memory of `ndarray`: a write to either is seen in both."""
+    """A tensor over the memory of `ndarray`: a write to either is seen in both, a new shape or dtype is not."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     _plain(ndarray)
     if dtype_of(ndarray.dtype).numpy != ndarray.dtype:
         raise blame(DTypeError(f"from_numpy: {ndarray.dtype} is not in this machine's byte order"))
-    t = make(np.asarray(ndarray))
+    t = make(np.asarray(ndarray).view())
     if state.recording is not None:
         state.recording.made_here.append(t)
     return t

@@ -17,7 +17,19 @@ from .. import inplace
 from ..autograd import hooks
 from ..dispatch import OPERAND
 from ..tensors import Tensor
-from . import arranging, conversion, creation, elementwise, indexing, linalg, ordering, reductions, shaping, special
+from . import (
+    arranging,
+    conversion,
+    copying,
+    creation,
+    elementwise,
+    indexing,
+    linalg,
+    ordering,
+    reductions,
+    shaping,
+    special,
+)
 
 _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
     (creation, "new_empty new_full new_ones new_tensor new_zeros"),
@@ -119,8 +131,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "__array__": conversion.to_array,
     "__format__": conversion.format_value,
     "__round__": conversion.rounded,
-    "__deepcopy__": conversion.deepcopy,
-    "__reduce__": conversion.reduce,
+    "__copy__": copying.copy,
+    "__deepcopy__": copying.deepcopy,
+    "__reduce__": copying.reduce,
 }
 
 _PROPERTIES: dict[str, property] = {
