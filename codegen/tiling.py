@@ -21,6 +21,8 @@ _FROM_LEFT, _FROM_RIGHT = 0.05, 0.2  # cycles more for each load: the right oper
 _TILE = 12.0  # cycles to begin and end a tile
 _VARIANT = 0.01  # more for each kind of tile at an edge, which is compiled too
 _MOST_VECTORS = 6
+_WAY = 4096  # bytes: lines so far apart, or a multiple, share a set of the first cache
+_ROWS_IN_SET = 6  # of a tile, beside the right operand's lines: caches of eight ways and more keep them
 _UNROLL = 2  # cores that issue six instructions and more a cycle need none
 GROUP_BYTES = 1 << 18  # of the left operand, read again for each panel of columns: half of a small second cache
 
@@ -46,11 +48,14 @@ def tiling(kernel: Contraction, target: Target) -> Tiling:
     """The cheapest one."""
     m, n, depth = kernel.rows[-1], kernel.columns[-1], math.prod(kernel.terms)
     itemsize = kernel.product.dtype.itemsize
+    most = target.registers
+    if kernel.left.strides[len(kernel.outer) - 1] * itemsize % _WAY == 0:
+        most = _ROWS_IN_SET
     width = min(target.vector_bytes // itemsize, 1 << (n - 1).bit_length())
     across = -(-n // width)
     best, least = (1, 1), math.inf
     for vectors in range(1, min(_MOST_VECTORS, across) + 1):
-        for rows in range(1, min(target.registers, m) + 1):
+        for rows in range(1, min(most, m) + 1):
             if rows * vectors + vectors + 1 > target.registers:
                 break
             kinds = [(r, v, a * b) for r, a in _cut(m, rows) for v, b in _cut(across, vectors)]

@@ -346,7 +346,7 @@ def test_a_batch_that_shares_an_operand_is_rows():
 
 
 def test_large_products_are_for_blas():
-    kernels = [schedule(product((n, n, n))).kernels for n in (512, 1024)]
+    kernels = [schedule(product((n, n, n))).kernels for n in (1024, 2048)]
     assert [[type(k) for k in found] for found in kernels] == [[Contraction], [CallKernel]]
 
 

@@ -33,7 +33,9 @@ from .views import View
 
 Strides = Sequence[Sequence[int] | None]
 
-BLAS_WORK = 5e8  # multiplications of a matrix from which BLAS, which packs both operands, is the faster one
+# Multiplications of a matrix from which BLAS, which packs both operands, is faster. The time of BLAS over that of a
+# contraction, float32 on AVX-512, one core: 1.1 to 1.2 for n = 128 to 512, 1.0 to 1.07 for 1000 to 1536, 0.95 for 2048.
+BLAS_WORK = 5e9
 
 
 class Program:
