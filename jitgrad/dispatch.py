@@ -104,7 +104,7 @@ def _view(op: OpDef, source: Tensor, attrs: dict[str, Any], array: np.ndarray) -
         return make(array.copy())
     if op.name == "reshape" and not np.may_share_memory(array, source._array):
         return make(array)
-    if op.name == "broadcast":  # numpy's is read-only even where nothing repeats
+    if op.name in ("broadcast", "diagonal"):  # numpy's are read-only, even where nothing repeats
         try:
             array.flags.writeable = source._array.flags.writeable
         except ValueError:  # a view that was there before its base became read-only

@@ -23,6 +23,8 @@ def view_strides(op: str, attrs: Mapping[str, Any], shape: Shape, strides: Strid
             return tuple(strides[i] for i in attrs["perm"])
         case "slice":
             return tuple(n * s for n, s in zip(strides, attrs["step"], strict=True))
+        case "diagonal":
+            return (*strides[:-2], strides[-2] + strides[-1])
         case "broadcast":
             out = [0] * len(attrs["shape"])
             for i, d in enumerate(attrs["dims"]):

@@ -180,7 +180,7 @@ class _Drawer:
 
     def view(self) -> None:
         x = self.any()
-        out = self.r.choice((self.broadcast, self.reshape, self.permute, self.slice, self.flip))(x)
+        out = self.r.choice((self.broadcast, self.reshape, self.permute, self.slice, self.flip, self.diagonal))(x)
         self.keep(out, self.bound.get(x))
 
     def broadcast(self, x: Value) -> Value:
@@ -214,6 +214,9 @@ class _Drawer:
 
     def flip(self, x: Value) -> Value:
         return self.b.flip(x, axes=self.axes(x))
+
+    def diagonal(self, x: Value) -> Value:
+        return x if x.type.rank < 2 else self.b.diagonal(x, offset=self.r.randint(-2, 2))
 
     def axes(self, x: Value) -> Shape:
         return tuple(a for a in range(x.type.rank) if self.r.random() < 0.5)

@@ -105,6 +105,8 @@ VIEWS = [
     lambda x: x.unsqueeze(0), lambda x: x.expand(2, 3, 4), lambda x: x.split(2)[0], lambda x: x.detach(),
     lambda x: x.permute(1, 0), lambda x: x.select(0, 1), lambda x: x.narrow(1, 1, 2), lambda x: x[...],
     lambda x: x[None], lambda x: x.data, lambda x: x.view(4, 3).t()[0], lambda x: x.squeeze(), lambda x: x.flatten(),
+    lambda x: x.diagonal(), lambda x: x.t().diagonal(-1), lambda x: x[::2, 1:].diagonal(1),
+    lambda x: x.view(2, 2, 3).permute(2, 0, 1).diagonal(0, 0, 2),
 ]
 COPIES = [
     lambda x: x.t().reshape(12), lambda x: x.flip(0), lambda x: x.repeat(1, 1), lambda x: x.clone(),

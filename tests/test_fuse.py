@@ -12,6 +12,7 @@ from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.fuse import CallKernel, LoopKernel, schedule, to_text, views
 from jitgrad.ir.fuse.items import cost
 from jitgrad.ir.ops import TABLE
+from jitgrad.ir.ops.shape import diagonal_window
 from jitgrad.ir.types import TensorType, f32, f64, i64
 
 # Views.
@@ -42,7 +43,7 @@ def viewed(draw):
 def _change(draw, view, array):
     shape = array.shape
     flags = [draw(st.booleans()) for _ in shape]
-    match draw(st.sampled_from(("permute", "slice", "flip", "broadcast", "reshape"))):
+    match draw(st.sampled_from(("permute", "slice", "flip", "diagonal", "broadcast", "reshape"))):
         case "permute":
             perm = draw(st.permutations(range(len(shape))))
             return views.permute(view, shape, perm), array.transpose(perm)
@@ -55,6 +56,10 @@ def _change(draw, view, array):
         case "flip":
             axes = [i for i, f in enumerate(flags) if f]
             return views.flip(view, shape, axes), np.flip(array, axes)
+        case "diagonal" if len(shape) > 1:
+            offset = draw(st.integers(1 - shape[-2], shape[-1] - 1))
+            found = views.diagonal(view, shape, diagonal_window(shape, offset))
+            return found, array.diagonal(offset, -2, -1)
         case "broadcast" if len(shape) < 5:
             at = draw(st.integers(0, len(shape)))
             wide = (*shape[:at], 3, *shape[at:])

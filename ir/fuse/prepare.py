@@ -1,7 +1,7 @@
 """A straight-line function as items: views taken away, special cases of ops turned into general ones.
 
 What is turned into what:
-  - broadcast, reshape, permute, slice, flip: a view of the operand, or a copy of it where there is none
+  - broadcast, reshape, permute, slice, flip, diagonal: a view of the operand, or a copy of it where there is none
   - concat, pad: one map item for each part, which writes its window of the root
   - gather: a map item with a checked index, read at a computed place. Through elementwise operands it is
     pushed first (the element asked for is computed, not the whole array)
@@ -25,6 +25,7 @@ import numpy as np
 
 from ..core import Function, Instr, Loc, Value
 from ..ops import TABLE
+from ..ops.shape import diagonal_window
 from ..types import DType, Shape, TensorType, bool_, contiguous_strides, i32, i64
 from . import views
 from .items import IDENTITY, Item, Pattern, Ref, Root
@@ -244,6 +245,11 @@ class Program:
     def _flip(self, instr: Instr) -> list[Ref]:
         (x,) = instr.args
         return [self._view(self._refs[x], lambda v: views.flip(v, x.type.shape, instr.attrs["axes"]))]
+
+    def _diagonal(self, instr: Instr) -> list[Ref]:
+        (x,) = instr.args
+        window = diagonal_window(x.type.shape, instr.attrs["offset"])
+        return [self._view(self._refs[x], lambda v: views.diagonal(v, x.type.shape, window))]
 
     # Roots put together from parts.
 
@@ -492,6 +498,7 @@ _HANDLERS: Mapping[str, Callable[[Program, Instr], list[Ref]]] = {
     "permute": Program._permute,
     "slice": Program._slice,
     "flip": Program._flip,
+    "diagonal": Program._diagonal,
     "concat": Program._concat,
     "pad": Program._pad,
     **dict.fromkeys(("sum", "prod", "max", "min"), Program._reduce),

@@ -153,6 +153,21 @@ def flip(view: View, shape: Sequence[int], flipped: Iterable[int]) -> View | Non
     return canonical(offset, axes)
 
 
+def diagonal(view: View, shape: Sequence[int], window: tuple[int, int, int]) -> View | None:
+    """The diagonal of the last two axes: `window` is its first row and column, and its length."""
+    groups = cut(view.axes, shape)
+    if groups is None:
+        return None
+    stride, offset, (*start, n) = 0, view.offset, window
+    for group, at in zip(groups[-2:], start, strict=True):
+        merged = canonical(0, group).axes
+        if len(merged) > 1:
+            return None
+        own = merged[0][1] if merged else 0
+        offset, stride = offset + at * own, stride + own
+    return canonical(offset, [*(axis for group in groups[:-2] for axis in group), (n, stride)])
+
+
 def compose(outer: View, inner: View) -> View | None:
     """The view whose step i is `outer`'s step `inner(i)`."""
     if outer.is_identity():

@@ -294,6 +294,13 @@ flip = _moving(
 )
 
 
+diagonal = _moving(
+    ((3, 4), {"offset": 0}), ((3, 4), {"offset": 2}), ((4, 3), {"offset": -1}), ((2, 3, 3), {"offset": 1}),
+    ((3, 4), {"offset": 9}), ((0, 3), {"offset": 0}), ((2, 3, 0), {"offset": -1}), ((1, 1), {"offset": 0}),
+    ((LONG, LONG), {"offset": 1}),
+)
+
+
 def _scalar(rng: Rng, dtype: DType) -> np.ndarray:
     return _real(rng, dtype, ())
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import AxisError, DTypeError, ShapeError
-from ..types import DType, Shape, TensorType, type_of_array
+from ..types import DType, Shape, TensorType, i64, type_of_array
 from . import sampling
 from .infer import NUMBER, want_axis, want_kind, want_rising
 from .record import Linear, Nondiff, OpDef
@@ -220,6 +220,32 @@ def _infer_flip(x: TensorType, axes: Shape) -> TensorType:
     return x
 
 
+def diagonal_window(shape: Shape, offset: int) -> tuple[int, int, int]:
+    """Row and column of the first element of the diagonal `offset` of matrices, and how many elements it has."""
+    row, column = max(-offset, 0), max(offset, 0)
+    return row, column, max(min(shape[-2] - row, shape[-1] - column), 0)
+
+
+def _infer_diagonal(x: TensorType, offset: int) -> TensorType:
+    if x.rank < 2:
+        raise ShapeError(f"diagonal: {x} has no two axes")
+    return x.with_shape((*x.shape[:-2], diagonal_window(x.shape, offset)[2]))
+
+
+def _transpose_diagonal(b: Any, ct: Any, x_type: TensorType, offset: int) -> Any:
+    """A matrix with `ct` on its diagonal, 0 elsewhere: each row repeats `ct`, of which one element stays."""
+    shape, outer = x_type.shape, x_type.rank - 2
+    _, column, n = diagonal_window(shape, offset)
+    none = (0,) * outer
+    line = b.pad(
+        ct, b.zeros(TensorType(x_type.dtype, ())), low=(*none, column if n else 0),
+        high=(*none, shape[-1] - column - n if n else shape[-1]), interior=(*none, 0),
+    )
+    rows = b.broadcast(line, shape=shape, dims=(*range(outer), outer + 1))
+    at = [b.iota(axis=outer + k, dtype=i64, shape=shape) for k in range(2)]
+    return b.select(b.eq(at[1], b.add(at[0], offset)), rows, 0.0)
+
+
 _VIEW = frozenset({"view"})
 
 OPS = (
@@ -242,6 +268,10 @@ OPS = (
           sampling.slice_, "elements start, start + step, ... below limit of each axis; step >= 1", _VIEW),
     OpDef("flip", ("x",), ("axes",), _infer_flip, lambda x, axes: np.flip(x, axes),
           Linear(lambda b, ct, axes: b.flip(ct, axes=axes)), sampling.flip, "axes reversed", _VIEW),
+    OpDef("diagonal", ("x",), ("offset",), _infer_diagonal,
+          lambda x, offset: x.diagonal(offset, -2, -1),
+          Linear(_transpose_diagonal), sampling.diagonal,
+          "elements (i, i + offset) of the matrices that the last two axes are, as the last axis", _VIEW),
     OpDef("pad", ("x", "fill"), ("low", "high", "interior"), _infer_pad, _ref_pad,
           Linear(_unpad, _transpose_pad_fill), sampling.pad,
           "low fills before, high after, interior between the elements of each axis"),

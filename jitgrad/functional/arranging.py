@@ -1,6 +1,6 @@
 """Arranging elements anew: repeating, joining, splitting, turning, triangles and diagonals.
 
-Splitting gives views, all else copies.
+Splitting and diagonals give views, all else copies.
 Imports: `arguments`, `creation`, `elementwise`, `shaping`, `dispatch`, `tensors`, `ir.types`.
 """
 
@@ -245,22 +245,14 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 @node_name("Diagonal")
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The diagonal of axes dim1 and dim2, put as the last axis. A copy."""
+    """The diagonal of axes dim1 and dim2, put as the last axis: a view."""
     rank = want_tensor("diagonal", input).ndim
     a, b = axis_of(dim1, rank), axis_of(dim2, rank)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     rest = [i for i in range(rank) if i not in (a, b)]
     x = apply("permute", input, perm=(*rest, a, b))
-    rows, columns = input.shape[a], input.shape[b]
-    first_row, first_column = max(-offset, 0), max(offset, 0)
-    n = max(min(rows - first_row, columns - first_column), 0)
-    lead = tuple(x.shape[:-2])
-    flat = apply("reshape", x, shape=(*lead, rows * columns))
-    if n == 0:
-        return sliced(flat, len(lead), 0, 0)
-    start = first_row * columns + first_column
-    return sliced(flat, len(lead), start, start + (n - 1) * (columns + 1) + 1, columns + 1)
+    return apply("diagonal", x, offset=operator.index(offset))
 
 
 _diagonal = diagonal
