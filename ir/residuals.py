@@ -8,10 +8,13 @@ The prices are in bytes: the memory traffic that takes as long. One pass is a va
 
   - To keep a value costs two passes, to write it and to read it, HELD passes for the cache and the memory it
     takes meanwhile, and KEEP_BYTES for its allocation. It need not be written for the backward where it lies
-    in memory anyway: where an op in IN_MEMORY makes it, or reads it in the forward.
+    in memory anyway: where an op in IN_MEMORY makes it, or reads it in the forward. A value of more than
+    CACHED bytes costs SPREAD passes more where it is SPREAD_FROM times as large as all that it is computed
+    from (something of every pair of n points): memory for it grows as that of no other.
   - To read a parameter or a result again costs one pass and REFERENCE_BYTES.
   - To compute a value again costs `WORK[op]` passes (see `costs`), and two more, written and read, where an
-    op in IN_MEMORY reads it in the backward. An op that is not in that table is never computed again.
+    op in IN_MEMORY reads it in the backward. A reduction over up to SHORT elements is so many additions. An op
+    that is not in that table is never computed again.
   - What the results of the forward do not need costs nothing to compute in the backward, whatever it is:
     it is computed once on either side. Constants are written again, for nothing.
   - What can trap and depends on no cotangent is computed in the forward and only there, needed or not:
@@ -37,6 +40,10 @@ from .ops import TABLE
 
 KEEP_BYTES = 1024
 HELD = 0.5
+CACHED = 1 << 20
+SPREAD = 8
+SPREAD_FROM = 8
+SHORT = 8
 REFERENCE_BYTES = 64
 
 # Ops that read and write whole arrays: what passes between them and others is not fused away.
@@ -121,19 +128,31 @@ class _Joint:
             out for i in primal if self.instrs[i].op in IN_MEMORY for out in self.instrs[i].outs
         }
         stored_behind = self._stored(self.backward_part)
+        sources = self._sources(values)
         operands: list[Sequence[int]] = []
         keep: list[int] = []
         work: list[int | None] = []
         for v in values:
             made = self.made_by.get(v)
             operands.append([] if made is None else [number[a] for a in self.instrs[made].args])
-            keep.append(_keep(v, v in self.given, v in stored_before))
+            spread = v.type.nbytes > CACHED and v.type.size > SPREAD_FROM * sources[v]
+            keep.append(_keep(v, v in self.given, v in stored_before, spread))
             if made is None or made in self.traps:
                 work.append(None)
             else:
                 work.append(_work(self.instrs[made], v, made in primal, v in stored_behind))
         _, kept = keep_or_recompute(operands, keep, work, [number[v] for v in self.needed])
         return [values[n] for n in sorted(kept)]
+
+    def _sources(self, values: Iterable[Value]) -> dict[Value, int]:
+        """The size of the largest array that each value is computed from by ops that can be done again."""
+        found: dict[Value, int] = {}
+        for v in values:
+            made = self.made_by.get(v)
+            instr = None if made is None else self.instrs[made]
+            again = instr is not None and (instr.op in WORK or _is_short(instr))
+            found[v] = max((found[a] for a in instr.args), default=1) if instr and again else v.type.size
+        return found
 
     def _stored(self, part: Iterable[int]) -> set[Value]:
         """What ops in IN_MEMORY read in a part of the function, seen through views."""
@@ -192,10 +211,17 @@ def _saved_name(name: str) -> str:
     return f"s{name}" if name.isdigit() else f"s_{name}"
 
 
-def _keep(value: Value, given: bool, stored: bool) -> int:
+def _keep(value: Value, given: bool, stored: bool, spread: bool) -> int:
     if given:
         return REFERENCE_BYTES + value.type.nbytes
-    return KEEP_BYTES + round((HELD + (1 if stored else 2)) * value.type.nbytes)
+    return KEEP_BYTES + round((HELD + (1 if stored else 2) + (SPREAD if spread else 0)) * value.type.nbytes)
+
+
+def _is_short(instr: Instr) -> bool:
+    """Whether the scheduler writes a reduction as a few elementwise operations."""
+    if instr.op not in ("sum", "prod", "max", "min"):
+        return False
+    return instr.args[0].type.size <= SHORT * instr.out.type.size
 
 
 def _work(instr: Instr, value: Value, primal: bool, stored: bool) -> int | None:
@@ -203,7 +229,9 @@ def _work(instr: Instr, value: Value, primal: bool, stored: bool) -> int | None:
     extra = 2 * value.type.nbytes if stored else 0
     if not primal:
         return extra
+    itemsize = max(v.type.dtype.itemsize for v in (value, *instr.args))
+    if _is_short(instr):
+        return extra + round(WORK["add"] * instr.args[0].type.size * itemsize)
     if instr.op not in WORK:
         return None
-    itemsize = max(v.type.dtype.itemsize for v in (value, *instr.args))
     return extra + round(WORK[instr.op] * value.type.size * itemsize)

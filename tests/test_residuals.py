@@ -129,6 +129,21 @@ def test_a_broadcast_is_not_kept():
                for p, src in zip(s.backward.params, s.saved, strict=False))
 
 
+@pytest.mark.parametrize(("points", "pairs_kept"), [(100, 1), (1000, 0)])
+def test_what_every_pair_of_many_points_has_is_computed_again(points, pairs_kept):
+    """From the coordinates; what each pair of few points has stays in the cache and is kept."""
+
+    def energy(b, p):
+        shape = (points, points, 3)
+        apart = b.sub(b.broadcast(p, shape=shape, dims=(0, 2)), b.broadcast(p, shape=shape, dims=(1, 2)))
+        distance = b.sqrt(b.add(b.sum(b.mul(apart, apart), axes=(2,)), 0.01))
+        return total(b, b.exp(b.sin(distance)))
+
+    s = halves(run_pipeline(build(energy, TensorType(f32, (points, 3)))))
+    saved = [p.type.size for p, _ in zip(s.backward.params, s.saved, strict=False)]
+    assert sum(n >= points**2 for n in saved) == pairs_kept
+
+
 def test_relu_keeps_the_activation_and_masks():
     """The second product reads the activation from memory, so keeping it costs little, and computing it
     again would mean to write it again; of the kink, one-byte masks are kept."""
