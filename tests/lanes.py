@@ -132,18 +132,3 @@ def special_values(dtype: DType) -> np.ndarray:
     ]
     values = np.array(positive, dtype.numpy)
     return np.concatenate([values, -values, np.array([np.nan], dtype.numpy)])
-
-
-def error_in_ulps(got: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """|got - exact| in units in the last place of `exact`, which has more bits; inf where one is nan, infinite
-    (after rounding) or a zero of a sign and the other is not."""
-    info = np.finfo(got.dtype)
-    with np.errstate(all="ignore"):
-        rounded = exact.astype(got.dtype)
-        finite = np.isfinite(rounded) & np.isfinite(got)
-        _, exponent = np.frexp(np.where(finite, np.abs(exact), 1.0))
-        unit = np.ldexp(np.ones_like(exact), np.maximum(exponent - 1, info.minexp) - info.nmant)
-        error = np.where(finite, np.abs(got.astype(exact.dtype) - exact) / unit, 0.0)
-        same = (rounded == got) | (np.isnan(rounded) & np.isnan(got))
-        wrong_zero = (rounded == 0.0) & (got == 0.0) & (np.signbit(rounded) != np.signbit(got))
-    return np.where(wrong_zero | (~finite & ~same), np.inf, error).astype(np.float64)

@@ -12,7 +12,6 @@ from lanes import (
     Target,
     bit_patterns,
     compile_loop,
-    error_in_ulps,
     module_text,
     of_op,
     on_targets,
@@ -26,53 +25,29 @@ from jitgrad.codegen.vectormath import UNARY
 from jitgrad.codegen.vectormath.bounds import BOUNDS, polygamma_bound
 from jitgrad.ir import special
 from jitgrad.ir.types import DType, f32, f64
+from tools import ulp
+from tools.exact import IN_NUMPY, error_in_ulps, exactly, in_float64, long_double
 
 mp.dps = 50
 
 FLOATS = pytest.mark.parametrize("dtype", [f32, f64], ids=lambda d: d.code)
 BINARY = ("pow", "atan2", "fmod", "remainder")
-IN_MPMATH = {
-    "erf": mp.erf,
-    "lgamma": lambda x: mp.re(mp.loggamma(x)),
-    "digamma": mp.digamma,
-}
-
-
-def _remainder(x, y):
-    """As torch: fmod, moved by y where it is not 0 and the signs differ (numpy's zeros have the sign of y)."""
-    rest = np.fmod(x, y)
-    return np.where((rest != 0) & (np.signbit(rest) != np.signbit(y)), rest + y, rest)
-
-
-IN_NUMPY = {
-    "exp": np.exp, "expm1": np.expm1, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "log": np.log,
-    "log1p": np.log1p, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "sin": np.sin,
-    "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "pow": np.power,
-    "atan2": np.arctan2, "fmod": np.fmod, "remainder": _remainder,
-    "sigmoid": lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))),
-}
+IN_MPMATH = ("erf", "lgamma", "digamma")  # in float64
 LONG = np.finfo(np.longdouble).nmant >= 63  # numpy's long double holds an exact value of an f64 function
 
 
 def in_mpmath(f, x: np.ndarray) -> np.ndarray:
     """f of each float, as long doubles: the float nearest to the exact value and what it lacks."""
-
-    def one(v: float) -> np.longdouble:
-        value = f(mp.mpf(v))
-        high = np.longdouble(float(value))
-        return high + np.longdouble(float(value - mp.mpf(float(high)))) if np.isfinite(high) else high
-
-    return np.array([one(float(v)) for v in x], np.longdouble)
+    return np.array([long_double(f(mp.mpf(float(v)))) for v in x], np.longdouble)
 
 
 def exact(name: str, *args: np.ndarray) -> np.ndarray:
     """The value with more bits than the arguments'."""
     with np.errstate(all="ignore"):
         if args[0].dtype == np.float32:
-            f = IN_NUMPY.get(name) or getattr(special, name)
-            return f(*(a.astype(np.float64) for a in args))
+            return in_float64(name, *args)
         if name in IN_MPMATH:
-            return in_mpmath(IN_MPMATH[name], args[0])
+            return np.array([exactly(name, float(v)) for v in args[0]], np.longdouble)
         return IN_NUMPY[name](*(a.astype(np.longdouble) for a in args))
 
 
@@ -86,7 +61,7 @@ def arguments(name: str, dtype: DType) -> np.ndarray:
         roots = np.concatenate([c + rng.choice([-1, 1], 300) * np.exp(rng.uniform(-30, -1, 300)) for c in (1, 2)])
         return np.concatenate([rng.uniform(low, high, 1500), near, wide, roots])
     if dtype is f32:
-        return np.concatenate([bit_patterns(f32, 2**19), special_values(f32)])
+        return np.concatenate([bit_patterns(f32, 2**20), special_values(f32)])
     plain = [rng.uniform(-s, s, 10_000) for s in (1e-3, 0.1, 1.0, 3.0, 10.0, 50.0, 750.0)]
     return np.concatenate([bit_patterns(f64, 50_000), special_values(f64), *plain])
 
@@ -219,3 +194,52 @@ def test_the_coefficients_are_those_that_the_tool_derives():
     path = Path(__file__).resolve().parents[1] / "tools" / "derive_coefficients.py"
     tool = runpy.run_path(str(path))
     assert tool["derive"]() == tool["TARGET"].read_text()
+
+
+WRONG = 0x3F800001  # the bits of one float32
+
+
+def wrong_exp(arrays):
+    """exp, but for one argument, where it is off by some 4 units in the last place."""
+    (x,) = arrays
+    got = np.exp(x.astype(np.float64)).astype(np.float32)
+    got[x.view(np.uint32) == WRONG] *= np.float32(1 + 3 * 2.0**-23)
+    return [got]
+
+
+def test_a_sweep_sees_every_pattern():
+    """A single wrong result among 2^24, in the one task that has it."""
+    task = WRONG // ulp.TASK
+    found = ulp.measure(("exp", task, 1), wrong_exp)
+    assert (found.at, found.seen, found.missed) == (WRONG, ulp.TASK, 1)
+    assert 3.5 < found.error < 5 and found.done == [task]
+    assert ulp.measure(("exp", task + 1, 1), wrong_exp).missed == 0
+
+
+@pytest.mark.parametrize("wrong", [np.float32(np.nan), np.float32(np.inf), np.float32(-1.0)])
+def test_a_sweep_sees_what_is_no_number_of_ulps(wrong):
+    exact = np.array([1.0, 0.0, np.inf, np.nan])
+    got = exact.astype(np.float32)
+    assert ulp.compare(got, exact) == (0.5, 0, 0)
+    got[1] = wrong
+    error, at, missed = ulp.compare(got, exact)
+    assert at == 1 and missed == 1 and (error > 1e6 or error == np.inf)
+    zero = np.array([-0.0], np.float32)
+    assert ulp.compare(zero, np.array([0.0]))[0] == np.inf
+
+
+def test_tasks_cover_the_line():
+    for every in (1, 257, 65537):
+        task = np.concatenate(list(ulp.blocks(3, every)))
+        apart = np.unique(task)
+        assert apart.min() >= 3 * ulp.TASK and apart.max() < 4 * ulp.TASK
+        assert len(apart) == -(-(ulp.TASK - ((every // 2) | 1 if every > 1 else 0)) // every)
+
+
+@pytest.mark.parametrize("name", ["exp", "pow", "sigmoid", "lgamma", "remainder", "log2"])
+def test_references_agree(name):
+    """What judges float32 results, and what judges that."""
+    rng = np.random.default_rng(8)
+    args = [rng.uniform(0.1, 9.0, 20).astype(np.float32) for _ in range(2 if name in BINARY else 1)]
+    each = np.array([exactly(name, *map(float, v)) for v in zip(*args, strict=True)])
+    np.testing.assert_allclose(in_float64(name, *args), each.astype(float), rtol=1e-13, atol=1e-13)

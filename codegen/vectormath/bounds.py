@@ -1,7 +1,7 @@
 """How far each function may be from the exact value. Data: read by people and by the tests.
 
 The bounds are in units in the last place of the result, for every argument, on targets with FMA and
-without: the largest error measured, rounded up. f32 was measured on every 514th bit pattern, f64 on
+without: the largest error measured, rounded up. f32 is measured at every bit pattern (`make ulp`), f64 on
 millions of random arguments. The exceptions:
   - lgamma and digamma of negative arguments cross zero between the poles; near such a zero the bound is
     in units of the larger term of the reflection formula.
