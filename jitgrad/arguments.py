@@ -167,8 +167,13 @@ class _Parser:
     def tensor(self) -> np.ndarray:
         start = self.start
         type = self.type()
-        if not self.skip("="):
-            return random_array(type, self.rng)
+        try:
+            return self.filled(type, start) if self.skip("=") else random_array(type, self.rng)
+        except MemoryError as error:
+            self.fail(str(error), start)
+
+    def filled(self, type: TensorType, start: int) -> np.ndarray:
+        """A tensor with the value that is written next."""
         at = self.start
         value = self.value()
         wanted = (bool,) if type.dtype.kind == "bool" else (int,) if type.dtype.is_integer else (int, float)
@@ -181,7 +186,7 @@ class _Parser:
             self.fail(f"this is no {type}: {error}", at)
         if array.shape not in ((), type.shape):
             self.fail(f"{type} has the shape {list(type.shape)}, its value {list(array.shape)}", start)
-        return np.array(np.broadcast_to(array, type.shape))
+        return _allocated(type, lambda: np.array(np.broadcast_to(array, type.shape)))
 
     def type(self) -> TensorType:
         start = self.start
@@ -213,7 +218,14 @@ def _leaves(value: Any) -> list[Any]:
 
 
 def random_array(type: TensorType, rng: np.random.Generator) -> np.ndarray:
-    """Normally distributed floats; 0 or 1 for integers and bools."""
+    """Normally distributed floats; 0 or 1 for integers and bools. Raises MemoryError."""
     if type.dtype.is_floating_point:
-        return np.asarray(rng.standard_normal(type.shape)).astype(type.dtype.numpy)
-    return np.asarray(rng.integers(0, 2, type.shape)).astype(type.dtype.numpy)
+        return _allocated(type, lambda: np.asarray(rng.standard_normal(type.shape)).astype(type.dtype.numpy))
+    return _allocated(type, lambda: np.asarray(rng.integers(0, 2, type.shape)).astype(type.dtype.numpy))
+
+
+def _allocated(type: TensorType, make: Callable[[], np.ndarray]) -> np.ndarray:
+    try:
+        return make()
+    except (MemoryError, ValueError):  # ValueError: more bytes than addresses
+        raise MemoryError(f"there is not enough memory for {type}") from None

@@ -4,9 +4,10 @@
     jitgrad opt FILE.jir --passes simplify,dce
     jitgrad run FILE.jir --args 'f32[3]=[1,2,3]'
 
-Exit status: 0; 1 for an error in the user's program, shown with its line; 2 for a wrong argument or a
-missing file, in one line that says what is right. What goes to a pipe is plain text, and for the IR stages
-one valid .jir file; what the user's own code prints goes to stderr.
+Exit status: 0; 1 for an error in the user's program, shown with its line, and for output that cannot be
+written; 2 for bad input: a wrong argument, a file that cannot be read, a .jir file that does not parse or
+verify, sizes beyond memory; 130 for an interrupt. What goes to a pipe is plain text in UTF-8, whatever the
+locale, and for the IR stages one valid .jir file; what the user's own code prints goes to stderr.
 
 Imports: everything; `codegen` only for the stages that need it.
 """
@@ -30,7 +31,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .arguments import ArgumentsError, parse_arguments, random_array
-from .errors import JitgradError, excerpt, is_own_code
+from .errors import InplaceError, JitgradError, ParseError, VerifyError, excerpt, is_own_code
 from .ir.core import Function
 from .ir.interpreter import interpret
 from .ir.parser import parse
@@ -38,6 +39,7 @@ from .ir.passes import PASSES, PIPELINE, run_pipeline, strip
 from .ir.printer import to_text
 from .ir.types import type_of_array
 from .ir.verify import verify
+from .output import drop, prepare, write
 from .program import Program
 from .pytree import flatten, tree_map
 from .tensors import Tensor, make
@@ -49,7 +51,7 @@ PROGRAMS = ("joint", "forward", "backward")
 
 
 class UsageError(Exception):
-    """A wrong argument: one line that says what is right."""
+    """Bad input: a wrong argument, in one line that says what is right, or a file that is no .jir file."""
 
 
 class UserError(Exception):
@@ -59,33 +61,58 @@ class UserError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on `argv` (by default the process's arguments) and return its exit status."""
     try:
-        options = _parser().parse_args(argv)
-        options.command(options)
+        prepare()
+        options = _options(argv)
+        if options is not None:
+            options.command(options)
         sys.stdout.flush()
     except UsageError as error:
-        print(f"jitgrad: {error}", file=sys.stderr)
-        return 2
-    except (UserError, JitgradError) as error:
-        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        print(text, file=sys.stderr)
-        return 1
+        return _failed(f"jitgrad: {error}", 2)
+    except MemoryError as error:
+        return _failed(f"jitgrad: {str(error) or 'there is not enough memory'}", 2)
+    except UserError as error:
+        return _failed(str(error), 1)
+    except JitgradError as error:
+        return _failed(f"{type(error).__name__}: {error}", 1)
     except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop()
         return 0
-    except SystemExit as leaving:  # --help, --version
-        return int(leaving.code or 0)
+    except OSError as error:  # files are read with errors of their own
+        drop()
+        return _failed(f"jitgrad: cannot write the output: {error.strerror}", 1)
+    except KeyboardInterrupt:
+        return _failed("jitgrad: interrupted", 130)
     return 0
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace | None:
+    try:
+        return _parser().parse_args(argv)
+    except SystemExit:  # --help and --version have done all
+        return None
+
+
+def _failed(text: str, status: int) -> int:
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)
+    return status
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
+    def print_help(self, file: Any = None) -> None:  # argparse's does not say if it cannot write
+        (sys.stdout if file is None else file).write(self.format_help())
+
 
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
 
-    parser = _Parser("jitgrad", description="Look at what a function becomes on its way to machine code.")
+    parser = _Parser(
+        "jitgrad", description="Look at what a function becomes on its way to machine code.", epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"jitgrad {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -101,12 +128,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the arguments to differentiate by, as in x,params['w'], or 'none'; default: all floating-point ones",
     )
     dump.add_argument(
-        "--of", choices=PROGRAMS, default="joint",
+        "--of", choices=PROGRAMS,
         help=f"the program whose {', '.join(NATIVE_STAGES)} is printed; default: joint, results and gradients in one",
     )
     dump.add_argument("--no-loc", action="store_true", help="leave out source locations")
     dump.add_argument("--json", action="store_true", help="print one JSON object: text, params, results, counts")
-    dump.add_argument("--seed", type=int, default=0, help="of the random tensors; default: 0")
+    dump.add_argument("--seed", type=_seed, default=0, help="of the random tensors; default: 0")
     dump.set_defaults(command=_dump)
 
     opt = commands.add_parser("opt", help="run passes over a .jir file and print it")
@@ -121,11 +148,22 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the first function of a .jir file and print its results")
     run.add_argument("file", metavar="FILE.jir")
     run.add_argument("--args", help="its arguments, such as 'f32[3]=[1,2,3], f32[]=2'; default: random ones")
-    run.add_argument("--seed", type=int, default=0, help="of the random arguments; default: 0")
+    run.add_argument("--seed", type=_seed, default=0, help="of the random arguments; default: 0")
     run.add_argument("--interpret", action="store_true", help="by the interpreter instead of compiled")
     run.set_defaults(command=_run)
     return parser
 
+
+def _seed(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,40}", text):
+        raise argparse.ArgumentTypeError(f"a seed is a whole number of up to 40 digits, got '{text}'")
+    return int(text)
+
+
+_STATUS = """\
+Exit status: 0; 1 for an error in the program that is looked at, or in writing the output; 2 for bad input: a
+wrong argument, a missing file, a .jir file that does not parse, sizes beyond memory; 130 for an interrupt.
+"""
 
 _DUMP = """\
 Print a stage of a Python function:
@@ -149,20 +187,31 @@ Numbers, strings, True, False, None, tuples, lists, dicts and name=value are wri
 
 def _dump(options: argparse.Namespace) -> None:
     path, name = _target(options.target)
+    if options.of and options.stage in IR_STAGES:
+        raise UsageError(f"--of is for --stage {', '.join(NATIVE_STAGES)}, not {options.stage}")
     with _on_path(path):
         function = _load(path, name)
         args, kwargs = _arguments(options.args, np.random.default_rng(options.seed))
         _check_call(function, name, args, kwargs)
         args, kwargs = tree_map(_as_tensor, (args, kwargs))
         wanted = _require_grad(function, args, kwargs, options.grad_of)
-        with _user_code(path):
-            recorded = record_function(function, args, kwargs)
+        with _user_code(path, "when it was called"):
+            recorded = _recorded(function, args, kwargs, wanted)
     program = _program(recorded, flatten((args, kwargs))[0], wanted)
     shown = _show(program, options)
     if options.json:
         print(json.dumps(_summary(shown, recorded, options), indent=2))
     else:
-        _write(shown.text, options.stage in IR_STAGES)
+        write(shown.text, options.stage in IR_STAGES)
+
+
+def _recorded(function: Callable[..., Any], args: Any, kwargs: Any, wanted: list[str] | None) -> Recorded:
+    try:
+        return record_function(function, args, kwargs)
+    except InplaceError as error:
+        if wanted != []:
+            error.hint += ", or dump it with --grad-of none: no argument requires grad then"
+        raise
 
 
 def _target(target: str) -> tuple[str, str]:
@@ -189,7 +238,7 @@ def _load(path: str, name: str) -> Callable[..., Any]:
     module = types.ModuleType("__jitgrad_dump__")
     module.__file__ = path
     sys.modules[module.__name__] = module
-    with _user_code(path):
+    with _user_code(path, "when the file was loaded"):
         exec(compile(source, path, "exec"), module.__dict__)
     found: Any = module
     for part in name.split("."):
@@ -217,23 +266,25 @@ def _read(path: str) -> str:
 
 
 @contextmanager
-def _user_code(path: str) -> Iterator[None]:
+def _user_code(path: str, when: str) -> Iterator[None]:
     """Run code of the user's: its output goes to stderr, its errors become UserError with their line."""
     try:
         with redirect_stdout(sys.stderr):
             yield
-    except (Exception, SystemExit) as error:
-        message = str(error) if isinstance(error, JitgradError) else _described(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        message = str(error) if isinstance(error, JitgradError) else _described(error, when)
         if "\n" not in message:
             message = "\n".join(filter(None, (message, _line_of(error, path))))
         raise UserError(f"{type(error).__name__}: {message}") from None
 
 
-def _described(error: BaseException) -> str:
+def _described(error: BaseException, when: str) -> str:
     if isinstance(error, SyntaxError):
         return error.msg
     if isinstance(error, SystemExit):
-        return "the file ended the program when it was loaded"
+        return f"the program ended itself with {error.code!r} {when}"
     return str(error)
 
 
@@ -324,7 +375,7 @@ class _Shown:
 def _show(program: Program, options: argparse.Namespace) -> _Shown:
     stage = options.stage
     if stage in NATIVE_STAGES:
-        return _show_native(program, stage, options.of)
+        return _show_native(program, stage, options.of or "joint")
     functions: dict[str, Callable[[], Function]] = {
         "trace": lambda: program.recorded,
         "simplified": lambda: program.simplified,
@@ -389,11 +440,14 @@ def _summary(shown: _Shown, recorded: Recorded, options: argparse.Namespace) -> 
 
 def _functions(path: str) -> list[Function]:
     """The verified functions of a file, but for those that others of them refer to."""
-    functions = parse(_read(path), path)
+    try:
+        functions = parse(_read(path), path)
+        for f in functions:
+            verify(f)
+    except (ParseError, VerifyError) as error:
+        raise UsageError(f"{type(error).__name__}: {error}") from None
     if not functions:
         raise UsageError(f"{path} holds no function")
-    for f in functions:
-        verify(f)
     inner = {v for f in functions for i in f.walk() for v in i.attrs.values() if isinstance(v, Function)}
     return [f for f in functions if f not in inner]
 
@@ -406,7 +460,7 @@ def _opt(options: argparse.Namespace) -> None:
             raise UsageError(f"--passes: no pass '{unknown[0]}'; there is: {_listed(PASSES)}")
         passes = tuple(PASSES[n] for n in names)
     optimized = [run_pipeline(f, passes, True) for f in _functions(options.file)]
-    _write(to_text(optimized, loc=not options.no_loc), True)
+    write(to_text(optimized, loc=not options.no_loc), True)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -442,22 +496,3 @@ def _arrays(f: Function, text: str | None, rng: np.random.Generator) -> list[np.
             raise UsageError(f"--args: %{param.name} of @{f.name} is {param.type}, got {got}")
         arrays.append(array)
     return arrays
-
-
-# -- output
-
-_COLOURS = (
-    (r"@ .*$", "2"),  # locations
-    (r";.*$", "2"),  # comments
-    (r"%[\w.]+", "36"),
-    (r"\b(?:bool|[uif]\d+)\[[\d,]*\]", "32"),
-    (r"\b(?:func|return|guard)\b|(?<== )\w+", "1"),
-)
-_PATTERN = re.compile("|".join(f"({p})" for p, _ in _COLOURS), re.MULTILINE)
-
-
-def _write(text: str, ir: bool) -> None:
-    """Print `text`; on a terminal the IR is coloured."""
-    if ir and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        text = _PATTERN.sub(lambda m: f"\x1b[{_COLOURS[(m.lastindex or 1) - 1][1]}m{m[0]}\x1b[0m", text)
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")

@@ -237,6 +237,31 @@ def test_files_that_do_not_load(run, tmp_path, source, message, line):
     assert err.startswith(message) and line in err and "Traceback" not in err
 
 
+@pytest.mark.parametrize(("source", "status", "message"), [
+    ("def f(x): raise SystemExit(7)", 1, "SystemExit: the program ended itself with 7 when it was called\n"),
+    ("raise SystemExit", 1, "SystemExit: the program ended itself with None when the file was loaded\n"),
+    ("class Odd(BaseException): pass\ndef f(x): raise Odd('odd')", 1, "Odd: odd\n"),
+    ("def f(x): raise KeyboardInterrupt", 130, "jitgrad: interrupted\n"),
+    ("raise KeyboardInterrupt", 130, "jitgrad: interrupted\n"),
+    ("def f(x): return bytearray(10**17)", 1, "MemoryError"),
+])
+def test_a_function_that_ends_the_program(run, tmp_path, source, status, message):
+    path = tmp_path / "ends.py"
+    path.write_text(source)
+    got, out, err = run("dump", f"{path}:f", "--args", "f32[3]", "--stage", "kernels")
+    assert (got, out) == (status, "") and message in err and "Traceback" not in err
+    assert status == 130 or "raise" in err or "return" in err  # the line
+
+
+def test_a_write_to_an_argument_says_how_to_dump_it(run, tmp_path):
+    path = tmp_path / "inplace.py"
+    path.write_text("def f(x):\n    x += 1\n    return x\n")
+    status, out, err = run("dump", f"{path}:f", "--args", "f32[3]")
+    assert (status, out) == (1, "") and err.startswith("InplaceError") and "--grad-of none" in err
+    assert "add" in good(run("dump", f"{path}:f", "--args", "f32[3]", "--grad-of", "none"))
+    assert "kernel 0" in good(run("dump", f"{path}:f", "--args", "f32[3]", "--grad-of", "none", "--stage", "kernels"))
+
+
 def test_wrong_arguments(run, program, tmp_path):
     target = f"{program}:loss"
     cases = [
@@ -253,7 +278,12 @@ def test_wrong_arguments(run, program, tmp_path):
         (("dump", target, "--args", ARGS + ", 0.5", "--grad-of", "lr"), "'lr' is no floating-point tensor"),
         (("dump", f"{program}:counts", "--args", "i64[]", "--stage", "forward"), "nothing to differentiate by"),
         (("dump", f"{program}:rows", "--args", "f32[3]", "--stage", "forward", "--grad-of", "none"), "is none"),
-        (("dump", target, "--args", ARGS, "--seed", "x"), "invalid int value"),
+        (("dump", target, "--args", ARGS, "--seed", "x"), "a seed is a whole number"),
+        (("dump", target, "--args", ARGS, "--seed", "-1"), "a seed is a whole number"),
+        (("dump", target, "--args", "f32[99999999999999]"), "column 1: there is not enough memory for f32[99999999999"),
+        (("dump", target, "--args", "1, i8[999999999999999]=1"), "column 4: there is not enough memory for i8["),
+        (("dump", target, "--args", "f64[99999999999999,999999999999999]"), "not enough memory for f64["),
+        (("dump", target, "--args", ARGS, "--of", "forward"), "--of is for --stage kernels, llvm, optimized, asm"),
         (("opt", str(tmp_path / "no.jir")), "no such file"),
         (("run", str(tmp_path / "no.jir")), "no such file"),
         (("paint",), "invalid choice: 'paint'"),
@@ -327,7 +357,24 @@ def test_errors_in_a_jir_file(run, tmp_path):
         path.write_text(text)
         for command in ("opt", "run"):
             status, out, err = run(command, str(path))
-            assert status in (1, 2) and out == "" and message in err and "Traceback" not in err
+            assert (status, out) == (2, "") and message in err and err.startswith("jitgrad: ")
+
+
+def test_a_jir_file_with_sizes_beyond_memory(run, tmp_path):
+    path = tmp_path / "big.jir"
+    path.write_text(JIR.replace("f64[2]", "f64[99999999999999]"))
+    one_function(good(run("opt", str(path))))
+    for more in ((), ("--interpret",)):
+        assert "there is not enough memory for f64[99999999999999]" in refused(run("run", str(path), *more))
+    path.write_text("""
+func @f() -> (f32[99999999999999]) {
+  %0: f32[99999999999999] = iota {axis=0, dtype=f32, shape=[99999999999999]}
+  return %0
+}
+""")
+    one_function(good(run("opt", str(path))))
+    for more in ((), ("--interpret",)):
+        refused(run("run", str(path), *more))
 
 
 def test_errors_at_run_time(run, tmp_path):
@@ -361,9 +408,10 @@ def test_help(run):
         assert (status, err) == (0, "") and out
 
 
-def process(*argv, **more):
-    env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    return subprocess.run([sys.executable, "-m", "jitgrad", *argv], capture_output=True, text=True, env=env, **more)
+def process(*argv, stdout=subprocess.PIPE, env=None, **more):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"} | (env or {})
+    command = [sys.executable, "-m", "jitgrad", *argv]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, encoding="utf-8", env=env, **more)
 
 
 def test_as_a_process(program):
@@ -382,3 +430,29 @@ def test_a_pipe_that_closes_early_is_no_error(program):
         p.stdout.close()
         _, err = p.communicate()
     assert b"Traceback" not in err and b"BrokenPipe" not in err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-16"])
+def test_piped_output_is_utf_8_whatever_the_locale(tmp_path, encoding):
+    path, jir = tmp_path / "names.py", tmp_path / "names.jir"
+    path.write_text("def größe(Δ, 名): return Δ * 名\n", encoding="utf-8")
+    env = {"PYTHONIOENCODING": encoding}
+    done = process("dump", f"{path}:größe", "--args", "f32[3], f32[3]", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "func @größe(%Δ: f32[3], %名: f32[3])" in done.stdout
+    jir.write_text(done.stdout, encoding="utf-8")
+    again = process("opt", str(jir), "--passes", "", env=env)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+
+
+def test_output_that_cannot_be_written(program):
+    argv = ("dump", f"{program}:rows", "--args", "f32[5,3]")
+    if os.path.exists("/dev/full"):
+        with open("/dev/full", "w") as full:
+            for command in (argv, (*argv, "--json"), (*argv, "--stage", "llvm"), ("--help",)):
+                done = process(*command, stdout=full)
+                want = (1, "jitgrad: cannot write the output: No space left on device\n")
+                assert (done.returncode, done.stderr) == want
+    if os.name == "posix":
+        done = process(*argv, stdout=None, preexec_fn=lambda: os.close(1))
+        assert (done.returncode, done.stderr) == (1, "jitgrad: cannot write the output: it is closed\n")
