@@ -34,14 +34,14 @@ def pooled_loss(peer, table, w, ids, y):
 
 @W.step("jitgrad")
 def jitgrad(d, peer):
-    table, w, ids, y = (peer.array(d[k]) for k in ("table", "w", "ids", "y"))
+    table, w, ids, y, lr = *(peer.array(d[k]) for k in ("table", "w", "ids", "y")), d["lr"]
     gradients = peer.lib.value_and_grad(lambda table, w, ids, y: pooled_loss(peer, table, w, ids, y), (0, 1))
 
     @peer.lib.trace
     def step(table, w, ids, y):
         value, (dtable, dw) = gradients(table, w, ids, y)
-        table -= d["lr"] * dtable
-        w -= d["lr"] * dw
+        table -= lr * dtable
+        w -= lr * dw
         return value
 
     return lambda: (step(table, w, ids, y), table, w)
