@@ -9,12 +9,12 @@ The prices are in bytes: the memory traffic that takes as long. One pass is a va
   - To keep a value costs two passes, to write it and to read it, HELD passes for the cache and the memory it
     takes meanwhile, and KEEP_BYTES for its allocation. It need not be written for the backward where it lies
     in memory anyway: where an op in IN_MEMORY makes it, or reads it in the forward. A value of more than
-    CACHED bytes costs SPREAD passes more where it is SPREAD_FROM times as large as all that it is computed
-    from (something of every pair of n points): memory for it grows as that of no other.
+    CACHED bytes that is not there anyway costs SPREAD passes more where it is SPREAD_FROM times as large as
+    all that it is computed from (something of every pair of n points): memory for it grows as that of no other.
   - To read a parameter or a result again costs one pass and REFERENCE_BYTES.
   - To compute a value again costs `WORK[op]` passes (see `costs`), and two more, written and read, where an
-    op in IN_MEMORY reads it in the backward. A reduction over up to SHORT elements is so many additions. An op
-    that is not in that table is never computed again.
+    op in IN_MEMORY reads it in the backward. A reduction over up to SHORT elements of something of every pair is
+    so many additions (it is unrolled). An op that is not in that table is never computed again.
   - What the results of the forward do not need costs nothing to compute in the backward, whatever it is:
     it is computed once on either side. Constants are written again, for nothing.
   - What can trap and depends on no cotangent is computed in the forward and only there, needed or not:
@@ -27,7 +27,7 @@ Imports: `builder`, `core`, `costs`, `gathers` (what can trap), `mincut`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,7 +43,7 @@ HELD = 0.5
 CACHED = 1 << 20
 SPREAD = 8
 SPREAD_FROM = 8
-SHORT = 8
+SHORT = 32
 REFERENCE_BYTES = 64
 
 # Ops that read and write whole arrays: what passes between them and others is not fused away.
@@ -135,12 +135,13 @@ class _Joint:
         for v in values:
             made = self.made_by.get(v)
             operands.append([] if made is None else [number[a] for a in self.instrs[made].args])
-            spread = v.type.nbytes > CACHED and v.type.size > SPREAD_FROM * sources[v]
+            spread = v.type.nbytes > CACHED and v not in stored_before and _is_spread(v, sources)
             keep.append(_keep(v, v in self.given, v in stored_before, spread))
             if made is None or made in self.traps:
                 work.append(None)
             else:
-                work.append(_work(self.instrs[made], v, made in primal, v in stored_behind))
+                passes = _passes(self.instrs[made], sources)
+                work.append(_work(self.instrs[made], v, passes, made in primal, v in stored_behind))
         _, kept = keep_or_recompute(operands, keep, work, [number[v] for v in self.needed])
         return [values[n] for n in sorted(kept)]
 
@@ -150,8 +151,10 @@ class _Joint:
         for v in values:
             made = self.made_by.get(v)
             instr = None if made is None else self.instrs[made]
-            again = instr is not None and (instr.op in WORK or _is_short(instr))
-            found[v] = max((found[a] for a in instr.args), default=1) if instr and again else v.type.size
+            if instr is None or _passes(instr, found) is None:
+                found[v] = v.type.size
+            else:
+                found[v] = max((found[a] for a in instr.args), default=1)
         return found
 
     def _stored(self, part: Iterable[int]) -> set[Value]:
@@ -217,21 +220,25 @@ def _keep(value: Value, given: bool, stored: bool, spread: bool) -> int:
     return KEEP_BYTES + round((HELD + (1 if stored else 2) + (SPREAD if spread else 0)) * value.type.nbytes)
 
 
-def _is_short(instr: Instr) -> bool:
-    """Whether the scheduler writes a reduction as a few elementwise operations."""
-    if instr.op not in ("sum", "prod", "max", "min"):
-        return False
-    return instr.args[0].type.size <= SHORT * instr.out.type.size
+def _is_spread(value: Value, sources: Mapping[Value, int]) -> bool:
+    return value.type.size > SPREAD_FROM * sources[value]
 
 
-def _work(instr: Instr, value: Value, primal: bool, stored: bool) -> int | None:
+def _passes(instr: Instr, sources: Mapping[Value, int]) -> float | None:
+    """What `instr` costs, in passes over its result; None where it is not computed again."""
+    if instr.op in ("sum", "prod", "max", "min"):
+        x, size = instr.args[0], max(instr.out.type.size, 1)
+        short = x.type.size <= SHORT * size and _is_spread(x, sources)
+        return WORK["add"] * x.type.size / size if short else None
+    return WORK.get(instr.op)
+
+
+def _work(instr: Instr, value: Value, passes: float | None, primal: bool, stored: bool) -> int | None:
     """The price of computing `value` in the backward; None where it is not computed again."""
     extra = 2 * value.type.nbytes if stored else 0
     if not primal:
         return extra
-    itemsize = max(v.type.dtype.itemsize for v in (value, *instr.args))
-    if _is_short(instr):
-        return extra + round(WORK["add"] * instr.args[0].type.size * itemsize)
-    if instr.op not in WORK:
+    if passes is None:
         return None
-    return extra + round(WORK[instr.op] * value.type.size * itemsize)
+    itemsize = max(v.type.dtype.itemsize for v in (value, *instr.args))
+    return extra + round(passes * value.type.size * itemsize)

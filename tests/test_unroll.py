@@ -90,7 +90,7 @@ def pairs_kernel(plan, n=N):
 
 
 @pytest.mark.parametrize("make", FORCES, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("d", (2, 3, 8))
+@pytest.mark.parametrize("d", (2, 3, 16))
 def test_pairs_are_one_kernel_over_rows_of_pairs(make, d):
     for f in (make(d=d), gradient(make(d=d))):
         kernel = pairs_kernel(schedule(f))
@@ -127,7 +127,7 @@ def test_sums_over_either_point_read_distances_that_are_never_stored():
 
 
 @pytest.mark.parametrize(
-    "shape", [(N, 16), (40, 3), (2, 3)], ids=["many coordinates", "few points", "two points"]
+    "shape", [(N, 16), (40, 3), (2, 3)], ids=["a large array", "few points", "two points"]
 )
 def test_what_is_not_short_or_has_few_rows_stays(shape):
     b = FunctionBuilder()

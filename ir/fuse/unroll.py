@@ -11,7 +11,8 @@ Roots that something else reads whole are put together from their parts, each of
 Cost model: an axis of up to `SHORT` places is unrolled where at least `MANY` rows remain, for each result of other
 reductions too, and the code that results stays below `MOST` items. Where it is the fastest axis, memory would be
 walked with gaps: so no array as large as the iteration may be read or stored along it (`AGAIN`). What is smaller is
-read again and again, and packed before (`pack`).
+read again and again, and packed before (`pack`). Where it is not, each place is a stream through memory of its own:
+up to `STREAMS` of them.
 
 Imports: `types`, `items`, `pack`, `prepare`, `views`.
 """
@@ -30,7 +31,8 @@ from .pack import AGAIN, has_gaps, moving
 from .prepare import Program, merge_runs
 from .views import View
 
-SHORT = 8  # places
+SHORT = 32  # places
+STREAMS = 8
 MANY = 64  # rows
 MOST = 768  # items
 
@@ -111,7 +113,7 @@ class _Graph:
             return
         if len(item.pattern) > 1:
             for (n, reduced), weight in zip(item.pattern, _weights(item.pattern), strict=True):
-                if reduced and n <= SHORT and item.size >= n * MANY:
+                if reduced and n <= (SHORT if weight == 1 else STREAMS) and item.size >= n * MANY:
                     yield Digit(item.size, n, weight)
         cut = self._short(item.args[0])
         if cut and item.size >= cut * MANY:
