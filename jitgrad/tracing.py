@@ -99,7 +99,7 @@ class TracedFunction:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if state.eager or state.recording is not None:
             return self.__wrapped__(*args, **kwargs)
         leaves, structure = flatten((args, kwargs))

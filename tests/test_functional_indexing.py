@@ -90,6 +90,28 @@ def test_masks_are_eager(index):
         recorded(inside, X, B)
 
 
+KNOWN_MASKS = [
+    s_[True], s_[False], s_[np.True_], s_[True, 1], s_[:, True], s_[None, True, ...], s_[True, True], s_[True, [0, 2]],
+    s_[[True, False, True]], s_[B], s_[B[:, 0], 1], s_[:, B[0].tolist()], s_[B[:, 0], [1]],
+]
+
+
+@pytest.mark.parametrize("index", KNOWN_MASKS, ids=str)
+def test_masks_of_pythons_and_numpys_bools_are_known_in_a_recording(index):
+    check(lambda x: x[index], X[index], X)
+    if X[index].size:
+        check_gradient(lambda x: x[index], X)
+    want = X.copy()
+    want[index] = 9
+
+    def written(x):
+        y = x * 1
+        y[index] = 9.0
+        return y
+
+    check(written, want, X)
+
+
 def test_other_index_types():
     x = jitgrad.from_numpy(X)
     assert x[jitgrad.tensor(1)].tolist() == X[1].tolist()

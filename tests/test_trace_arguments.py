@@ -232,3 +232,17 @@ def test_other_numbers_are_constants(kind):
     for a in (1, 0, 1):
         assert repr(f(x, kind(a))) == repr(f.__wrapped__(x, kind(a)))
     assert len(f.programs) == 2
+
+
+def test_keyword_arguments_of_any_name():
+    def f(x, **named):
+        return x * sum(named.values())
+
+    g = jitgrad.trace(f)
+    for _ in range(2):
+        names = {"self": 2.0, "function": 3.0, "args": 4.0, "kwargs": 5.0, "cls": 6.0, "f": 7.0}
+        assert g(jitgrad.ones(2), **names).tolist() == [27, 27]
+        value, gradient = jitgrad.value_and_grad(lambda x, **named: f(x, **named).sum())(jitgrad.ones(2), **names)
+        assert (value.item(), gradient.tolist()) == (54, [27, 27])
+        assert jitgrad.grad(lambda x, **named: f(x, **named).sum())(jitgrad.ones(2), **names).tolist() == [27, 27]
+        assert jitgrad.no_grad(f)(jitgrad.ones(2), **names).tolist() == [27, 27]

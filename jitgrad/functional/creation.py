@@ -56,7 +56,7 @@ def _first(data: Any) -> Any:
     return data
 
 
-def _array(data: Any, dtype: DType | None) -> np.ndarray:
+def array_from(data: Any, dtype: DType | None) -> np.ndarray:
     """A new array of `data`, in `dtype` or with torch's dtypes for Python numbers."""
     plain = _plain(data)
     first = _first(plain)
@@ -104,7 +104,7 @@ def tensor(
     if isinstance(data, Tensor):
         t = apply("detach", _strong(data, want)) if state.recording is not None else make(np.array(data._array))
         return finished(cast(t, want or t.dtype), requires_grad, device)
-    return finished(_constant(_array(data, want)), requires_grad, device)
+    return finished(_constant(array_from(data, want)), requires_grad, device)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:

@@ -3,7 +3,8 @@
 Basic indexing (ints, slices, None, ...) gives views. Advanced indexing (tensors, lists, bool masks) becomes
 one `gather` over the indexed axes, made one axis; an int beside them is basic, as torch has it. Negative
 indices count from the end; an index outside is an IndexError, which compiled code raises too. The size of
-what a bool mask selects depends on values, so a mask as an index is refused inside a recording.
+what a bool mask selects depends on values, so a tensor as a mask is refused inside a recording; Python's
+and NumPy's bools are known there.
 
 Imports: `arguments`, `creation`, `elementwise`, `shaping`, `autograd.views`, `dispatch`, `tensors`, `ir.ops`,
 `ir.types`.
@@ -27,7 +28,7 @@ from ..ir.types import Shape, bool_, contiguous_strides, i64, u8
 from ..state import state
 from ..tensors import Tensor, concrete, make, shape_of
 from .arguments import axis_of, is_number, named, node_name, want_tensor
-from .creation import tensor
+from .creation import array_from, tensor
 from .elementwise import clone, mul, truth
 from .shaping import reshape
 
@@ -98,14 +99,14 @@ class _Parsed:
 
 
 def _as_index(item: Any) -> Any:
-    """Lists and arrays as tensors, numpy ints as ints."""
-    if isinstance(item, (list, np.ndarray)):
-        made = tensor(item)
-        return cast(made, i64) if made.type_.size == 0 and made.dtype is not bool_ else made
-    if isinstance(item, np.bool_):
-        return bool(item)
-    if isinstance(item, range):
-        return tensor(list(item), i64)
+    """Masks that are known (bools, lists and arrays of them) as arrays, other lists and arrays as tensors."""
+    if isinstance(item, (bool, np.bool_)):
+        return np.asarray(item)
+    if isinstance(item, (list, range, np.ndarray)):
+        array = array_from(list(item) if isinstance(item, range) else item, None)
+        if array.dtype.kind == "b":
+            return array
+        return tensor(array if array.size else array.astype(np.int64))
     if isinstance(item, Tensor) and item.dtype is u8:
         return truth(item)  # as in torch, where bytes stood for bools
     return item
@@ -119,11 +120,13 @@ def _items(index: Any) -> list[Any]:
 
 def _axes_used(item: Any) -> int:
     """How many axes of the tensor an item of the index takes."""
-    if item is None or isinstance(item, bool):
+    if item is None:
         return 0
-    if isinstance(item, Tensor) and item.dtype is bool_:
-        return item.ndim
-    return 1
+    return item.ndim if _is_mask(item) else 1
+
+
+def _is_mask(item: Any) -> bool:
+    return isinstance(item, np.ndarray) or (isinstance(item, Tensor) and item.dtype is bool_)
 
 
 def _bounds(s: slice, n: int) -> tuple[int, int, int]:
@@ -157,28 +160,24 @@ def _parse(x: Tensor, index: Any) -> _Parsed:
     for item in items:
         if item is None:
             result.append(1)
-        elif isinstance(item, bool):
-            advanced.append((len(result), _found(tensor(item))[0]))
-            result.append(1)
         elif isinstance(item, slice):
             start[axis], limit[axis], step[axis] = _bounds(item, shape[axis])
             result.append(-((start[axis] - limit[axis]) // step[axis]))
             axis += 1
-        elif isinstance(item, Tensor) and (item.ndim or item.dtype is bool_ or state.recording is not None):
-            if item.dtype is bool_:
-                for k, (found, n) in enumerate(zip(_found(item), item.shape or (1,), strict=True)):
-                    if item.ndim and n != shape[axis + k]:
-                        raise IndexError(
-                            f"The shape of the mask {list(item.shape)} at index {k} does not match the shape of the "
-                            f"indexed tensor {list(shape)} at index {axis + k}"
-                        )
-                    advanced.append((len(result), found))
-                    result.append(shape[axis + k] if item.ndim else 1)
-                axis += item.ndim
-            else:
-                advanced.append((len(result), checked_index("index", item, shape[axis], axis, wraps=True)))
-                result.append(shape[axis])
-                axis += 1
+        elif _is_mask(item):
+            for k, (found, n) in enumerate(zip(_found(item), item.shape or (1,), strict=True)):
+                if item.ndim and n != shape[axis + k]:
+                    raise IndexError(
+                        f"The shape of the mask {list(item.shape)} at index {k} does not match the shape of the "
+                        f"indexed tensor {list(shape)} at index {axis + k}"
+                    )
+                advanced.append((len(result), found))
+                result.append(shape[axis + k] if item.ndim else 1)
+            axis += item.ndim
+        elif isinstance(item, Tensor) and (item.ndim or state.recording is not None):
+            advanced.append((len(result), checked_index("index", item, shape[axis], axis, wraps=True)))
+            result.append(shape[axis])
+            axis += 1
         else:
             try:
                 i = operator.index(item)
@@ -196,17 +195,18 @@ def _parse(x: Tensor, index: Any) -> _Parsed:
     if start != [0] * len(shape) or limit != list(shape) or step != [1] * len(shape):
         view = apply("slice", x, start=tuple(start), limit=tuple(limit), step=tuple(step))
     if tuple(result) != shape_of(view):
-        only_ints = all(isinstance(i, (int, np.integer)) or i == slice(None) for i in items)
+        only_ints = all(isinstance(i, (int, np.integer)) or (isinstance(i, slice) and i == slice(None)) for i in items)
         view = named("Select" if only_ints else "Slice", apply("reshape", view, shape=tuple(result)), (x,))
     elif view is x and not advanced:
         view = named("Alias", apply("reshape", x, shape=shape), (x,))
     return _Parsed(view, tuple(advanced))
 
 
-def _found(mask: Tensor) -> tuple[Tensor, ...]:
+def _found(mask: Tensor | np.ndarray) -> tuple[Tensor, ...]:
     """The positions where a mask holds, a tensor for each of its axes."""
-    array = concrete(mask, "a bool mask as an index (its result's size)")
-    return tuple(make(f.astype(np.int64)) for f in np.nonzero(np.atleast_1d(array)))
+    if isinstance(mask, Tensor):
+        mask = concrete(mask, "a bool mask as an index (its result's size)")
+    return tuple(tensor(f.astype(np.int64)) for f in np.nonzero(np.atleast_1d(mask)))
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
 def is_basic(index: Any) -> bool:
     """Whether `index` has ints, slices, None and ... only, so that it is a view."""
     return not any(
-        isinstance(i, (Tensor, bool)) and not (isinstance(i, Tensor) and not i.ndim and i.dtype.is_integer)
+        isinstance(i, (Tensor, np.ndarray)) and not (isinstance(i, Tensor) and not i.ndim and i.dtype.is_integer)
         for i in _items(index)
     )
 
