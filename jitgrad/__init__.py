@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from math import e, inf, nan, pi
+from types import ModuleType
 from typing import Any
 
 from . import autograd, functional
@@ -324,6 +325,16 @@ int = int32
 short = int16
 
 _LAZY = ("nn", "optim")
+_PUBLIC_MODULES = ("autograd", "functional", *_LAZY)
+_FOR_THIS_FILE = ("Any", "ModuleType", "annotations")
+
+__all__ = [  # noqa: PLE0604 - what is imported above, without the modules that this has left here
+    *_PUBLIC_MODULES,
+    *sorted(
+        name for name, value in globals().items()
+        if not (name.startswith("_") or name in _FOR_THIS_FILE or isinstance(value, ModuleType))
+    ),
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -333,4 +344,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*__all__, *[name for name in globals() if name.startswith("__")]})

@@ -1,10 +1,12 @@
-"""Who may import whom: the directions of ARCHITECTURE.md, read from the source.
+"""Who may import whom: the directions of ARCHITECTURE.md, read from the source; and which names are public.
 
 Every import statement counts, wherever it stands. Only the order inside `ir` leaves out those under
 `if TYPE_CHECKING`, which bind nothing when the program runs.
 """
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,6 +39,7 @@ LAYERS = (
     {"view_rules"},
     {"rules"},
     {"gathers", "pads"},
+    {"scatters"},
     {"passes", "differentiate", "residuals", "absent", "fuse"},
 )
 
@@ -154,6 +157,20 @@ def modules_after(statement: str) -> set[str]:
 def test_imports_leave_llvm_alone(statement):
     assert not modules_after(statement) & {"llvmlite", "scipy_openblas32"}
     assert "llvmlite" in modules_after(f"{statement}\nimport llvmlite")
+
+
+PUBLIC = ("jitgrad", "jitgrad.autograd", "jitgrad.nn", "jitgrad.nn.functional", "jitgrad.optim")
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_dir_lists_public_names_alone(name):
+    module = importlib.import_module(name)
+    shown = {n: getattr(module, n) for n in dir(module) if not n.startswith("__")}
+    assert set(shown) == set(module.__all__)
+    modules = {n for n, value in shown.items() if inspect.ismodule(value)}
+    assert modules == {p.rpartition(".")[2] for p in (*PUBLIC, "jitgrad.functional") if p.rpartition(".")[0] == name}
+    assert not set(shown) & {"Any", "annotations", "importlib", "ModuleType"}
+    assert name != "jitgrad" or {"Tensor", "trace", "float32", "pi", "default_generator"} <= set(shown)
 
 
 def test_the_check_sees_a_wrong_import(tmp_path, monkeypatch):

@@ -94,6 +94,28 @@ def test_a_set_of_results_that_the_backward_does_not_take():
         pair[1].sum().backward()
 
 
+@pytest.mark.parametrize("body, error, words", [
+    (lambda a, b: undefined * a, NameError, "undefined"),  # noqa: F821
+    (lambda a, b: {}[0], KeyError, "0"),
+    (lambda a, b: (a, b), RuntimeError, r"incorrect number of gradients \(expected 1, got 2\)"),
+    (lambda a, b: jitgrad.ones(7), RuntimeError, r"invalid gradient at index 0 - got \[7\]"),
+    (lambda a, b: "a", TypeError, "expected a Tensor or None as gradient, got str"),
+])
+def test_a_wrong_backward_raises_as_in_eager(body, error, words):
+    class Wrong(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.sin(), x.cos()
+
+        @staticmethod
+        def backward(ctx, a, b):
+            return body(a, b)
+
+    for wrap in (jitgrad.trace, lambda f: f):
+        with pytest.raises(error, match=words):
+            wrap(lambda x: sum(Wrong.apply(x)).sum())(jitgrad.ones(2, requires_grad=True)).backward()
+
+
 @pytest.mark.parametrize("materialize", [True, False])
 def test_what_every_backward_raises_is_what_the_call_raises(materialize):
     class Wrong(Function):

@@ -3,3 +3,7 @@
 from . import functional
 
 __all__ = ["functional"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -27,3 +27,7 @@ __all__ = [
     "pad", "relu", "rms_norm", "scaled_dot_product_attention", "sigmoid", "silu", "smooth_l1_loss", "softmax",
     "softplus", "tanh",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
