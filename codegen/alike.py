@@ -1,6 +1,7 @@
 """Kernels that are written alike: an unrolled loop has many, and each function is written and compiled once.
 
-Two kernels are alike if they differ only in which buffers they work on: functions take those as pointers.
+Two kernels are alike if they differ only in which buffers they work on, and from where on they read them (`bases`):
+functions take those places as pointers.
 
 Imports: `ir.fuse`.
 """
@@ -9,13 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from ..ir.fuse import Access, CallKernel, Contraction, LoopKernel, Node, Store
+from ..ir.fuse import Access, Buffer, CallKernel, Contraction, LoopKernel, Node, Store
 
 
 def likeness(kernel: LoopKernel | Contraction) -> Hashable:
     """Equal for kernels that are alike. An instruction that can fail keeps its place in the user's source."""
     found = _Likeness(kernel)
     return found.product(kernel) if isinstance(kernel, Contraction) else found.loops(kernel)
+
+
+def bases(kernel: LoopKernel | Contraction) -> dict[Buffer, int]:
+    """For each buffer that the kernel only reads, the first of the elements at which its accesses begin. The function
+    takes a pointer to it, so that kernels over other parts of an array are alike."""
+    held = kernel.accesses() if isinstance(kernel, Contraction) else [n.access for n in kernel.nodes()]
+    written = set(kernel.writes())
+    found: dict[Buffer, int] = {}
+    for access in held:
+        if access is not None and access.buffer is not None and access.buffer not in written:
+            found[access.buffer] = min(access.offset, found.get(access.buffer, access.offset))
+    return found
 
 
 def product_likeness(kernel: CallKernel) -> Hashable:
@@ -27,6 +40,7 @@ def product_likeness(kernel: CallKernel) -> Hashable:
 class _Likeness:
     def __init__(self, kernel: LoopKernel | Contraction) -> None:
         self.buffers = {b: i for i, b in enumerate(kernel.buffers())}
+        self.bases = bases(kernel)
         self.numbers: dict[Node, int] = {}
 
     def product(self, k: Contraction) -> Hashable:
@@ -37,7 +51,7 @@ class _Likeness:
 
     def loops(self, k: LoopKernel) -> Hashable:
         written = set(k.writes())
-        sizes = tuple((b.dtype.code, b.size, k.private.get(b, 0), b in written) for b in self.buffers)
+        sizes = tuple((b.dtype.code, b in written and (b.size, k.private.get(b, 0))) for b in self.buffers)
         prologue = tuple(map(self.node, k.prologue))
         phases = tuple(
             (
@@ -64,5 +78,6 @@ class _Likeness:
     def access(self, access: Access | None) -> Hashable:
         if access is None:
             return None
-        buffer = -1 if access.buffer is None else self.buffers[access.buffer]
-        return buffer, access.offset, access.strides
+        if access.buffer is None:
+            return -1, access.offset, access.strides
+        return self.buffers[access.buffer], access.offset - self.bases.get(access.buffer, 0), access.strides

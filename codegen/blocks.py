@@ -28,7 +28,7 @@ class BlockEmitter(Emitter):
     def __init__(self, code: Code, kernel: LoopKernel, target: Target, traps: Traps) -> None:
         super().__init__(code, kernel, target, traps)
         self.row_lanes = Lanes(code, kernel.block, lambda _: None)
-        self.row_memory = Memory(code, len(kernel.outer) - 1, 1, self.pointers)
+        self.row_memory = Memory(code, len(kernel.outer) - 1, 1, self.pointers, self.bases)
         self.slots: dict[Node, str] = {}
         self.by_row: dict[Node, Vec] = {}  # row scalars of the current block, and the kernel's, as lanes
 

@@ -107,7 +107,8 @@ class ProductEmitter(NodeEmitter):
         """The address of the element of an operand at these steps of the result's first axes."""
         assert access.buffer is not None
         terms = [(i, s) for i, s in zip(at, access.strides, strict=False) if i != "0"]
-        return element(self.code, self.pointers[access.buffer], self.dtype, linear(self.code, access.offset, terms))
+        offset = access.offset - self.bases.get(access.buffer, 0)
+        return element(self.code, self.pointers[access.buffer], self.dtype, linear(self.code, offset, terms))
 
     def moved(self, pointer: str, terms: Sequence[tuple[str, int]]) -> str:
         return element(self.code, pointer, self.dtype, linear(self.code, 0, [t for t in terms if t[0] != "0"]))

@@ -20,13 +20,17 @@ from .text import MEMORY_TYPE, Code, Lanes, Vec
 
 class Memory:
     """The addresses of one kernel's accesses, of whose axes `n_outer` are loops around the code that reads and
-    `n_inner` are walked by it, the last by lanes. `rows` has, for each access, where its row begins."""
+    `n_inner` are walked by it, the last by lanes. `rows` has, for each access, where its row begins; `bases`, for
+    some buffers, the element that their pointer is at."""
 
-    def __init__(self, code: Code, n_outer: int, n_inner: int, pointers: Mapping[Buffer, str]) -> None:
+    def __init__(
+        self, code: Code, n_outer: int, n_inner: int, pointers: Mapping[Buffer, str], bases: Mapping[Buffer, int]
+    ) -> None:
         self.code = code
         self.n_outer = n_outer
         self.n_axes = n_outer + n_inner
         self.pointers = pointers
+        self.bases = bases
         self.rows: dict[Access, str] = {}
         self.mask: Vec | None = None  # lanes that may be touched, where not all may
 
@@ -39,7 +43,7 @@ class Memory:
             moves = any(access.strides[: self.n_outer])
             if moves == bool(outer):
                 terms = list(zip(outer, access.strides, strict=False))
-                start = linear(self.code, access.offset, terms)
+                start = linear(self.code, access.offset - self.bases.get(access.buffer, 0), terms)
                 self.rows[access] = element(self.code, self.pointers[access.buffer], access.buffer.dtype, start)
 
     def number(self, access: Access, outer: Sequence[str], slow: Sequence[str], index: str) -> tuple[str, int]:

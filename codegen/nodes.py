@@ -1,6 +1,6 @@
 """The nodes of a kernel as operations on lanes, wherever its loops stand.
 
-Imports: `ir.fuse`, `ir.types`, `abi`, `emit`, `fork`, `memory`, `philox`, `reductions`, `text`.
+Imports: `ir.fuse`, `ir.types`, `abi`, `alike`, `emit`, `fork`, `memory`, `philox`, `reductions`, `text`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ..ir.fuse import ELEMENT, Access, Contraction, LoopKernel, Node
 from ..ir.types import bool_, i64
 from .abi import Traps
+from .alike import bases
 from .emit import LOWER
 from .fork import RANGE
 from .memory import Memory
@@ -33,14 +34,15 @@ class Place:
 class NodeEmitter:
     """What the emitters of all kernels share. `scalar`: the lanes of what is computed once; `values`: scalars of the
     kernel and of the current row; `outer`: where the loops around the lanes are; `run`: how many elements the lanes
-    walk; `pointers`: the buffers as the function's parameters."""
+    walk; `pointers`: the buffers as the function's parameters, `bases` where in them these point to."""
 
     def __init__(self, code: Code, kernel: LoopKernel | Contraction, traps: Traps) -> None:
         self.code = code
         self.traps = traps
         self.scalar = Lanes(code, 1, lambda _: None)
         self.pointers = {b: f"%b{i}" for i, b in enumerate(kernel.buffers())}
-        self.memory = Memory(code, len(kernel.outer), len(kernel.inner), self.pointers)
+        self.bases = bases(kernel)
+        self.memory = Memory(code, len(kernel.outer), len(kernel.inner), self.pointers, self.bases)
         self.values: dict[Node, Vec] = {}
         self.outer: list[str] = []
         self.run = (kernel.inner or (1,))[-1]

@@ -2,8 +2,8 @@
 
 A tile of `rows` by `vectors` of the result is summed in registers: each step of the sum loads `vectors` vectors of
 the right operand and one number for all lanes of each row of the left one. The model below prices a step in cycles
-of a core with two multiply-adds and two loads a cycle and a latency of four, which is what x86-64 and AArch64 cores
-of the last ten years have; the tiles of a result are priced together, remainders at its edges included.
+of a core with two multiply-adds and two loads a cycle and a latency of four or five, which is what x86-64 and AArch64
+cores of the last ten years have; the tiles of a result are priced together, remainders at its edges included.
 
 Imports: `ir.fuse`, `target`.
 """
@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from ..ir.fuse import Contraction
 from .target import Target
 
-_LATENCY, _PER_CYCLE = 4.0, 2.0
+_LATENCY, _PER_CYCLE = 5.0, 2.0
 _FROM_LEFT, _FROM_RIGHT = 0.05, 0.2  # cycles more for each load: the right operand comes from the second cache
+_FAR = 2.0  # and for each step, where that operand's rows lie pages apart
+_PAGE = 4096
 _TILE = 12.0  # cycles to begin and end a tile
-_VARIANT = 0.01  # more for each kind of tile at an edge, which is compiled too
+_VARIANT = 0.03  # more for each kind of tile at an edge, which is compiled too
 _MOST_VECTORS = 6
 _WAY = 4096  # bytes: lines so far apart, or a multiple, share a set of the first cache
 _ROWS_IN_SET = 6  # of a tile, beside the right operand's lines: caches of eight ways and more keep them
@@ -53,13 +55,14 @@ def tiling(kernel: Contraction, target: Target) -> Tiling:
         most = _ROWS_IN_SET
     width = min(target.vector_bytes // itemsize, 1 << (n - 1).bit_length())
     across = -(-n // width)
+    far = _FAR * (abs(kernel.right.strides[-1]) * itemsize >= _PAGE)
     best, least = (1, 1), math.inf
     for vectors in range(1, min(_MOST_VECTORS, across) + 1):
         for rows in range(1, min(most, m) + 1):
             if rows * vectors + vectors + 1 > target.registers:
                 break
             kinds = [(r, v, a * b) for r, a in _cut(m, rows) for v, b in _cut(across, vectors)]
-            spent = sum(count * _cycles(r, v, depth) for r, v, count in kinds) * (1 + _VARIANT * len(kinds))
+            spent = sum(count * _cycles(r, v, depth, far) for r, v, count in kinds) * (1 + _VARIANT * len(kinds))
             if spent < least * 0.999:
                 best, least = (rows, vectors), spent
     rows, vectors = best
@@ -73,9 +76,9 @@ def _cut(size: int, piece: int) -> list[tuple[int, int]]:
     return [(n, count) for n, count in ((piece, size // piece), (size % piece, 1)) if n and count]
 
 
-def _cycles(rows: int, vectors: int, depth: int) -> float:
+def _cycles(rows: int, vectors: int, depth: int, far: float) -> float:
     step = max(rows * vectors / _PER_CYCLE, (rows + vectors) / _PER_CYCLE, _LATENCY)
-    return depth * (step + _FROM_LEFT * rows + _FROM_RIGHT * vectors) + rows * vectors + _TILE
+    return depth * (step + far + _FROM_LEFT * rows + _FROM_RIGHT * vectors) + rows * vectors + _TILE
 
 
 def _unroll(kernel: Contraction) -> int:

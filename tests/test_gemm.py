@@ -205,6 +205,42 @@ def test_what_can_fail_stays_outside():
     np.testing.assert_array_equal(got, 1)
 
 
+def test_parts_of_a_larger_array_are_written_from_the_tile():
+    b = FunctionBuilder()
+    x, w = b.param(TensorType(f32, (20, 30))), b.param(TensorType(f32, (30, 24)))
+    p = b.matmul(x, w)
+    f = b.finish("f", [b.concat(b.mul(p, 2.0), b.neg(p), axis=1)])
+    (kernel,) = schedule(f).kernels
+    assert isinstance(kernel, Contraction) and len(kernel.stores) == 2
+    check_all(f)
+
+
+def test_work_before_the_last_of_two_products_is_done_once():
+    """A sum that several others read is no part of each of them."""
+    b = FunctionBuilder()
+    x, w = b.param(TensorType(f32, (20, 32))), b.param(TensorType(f32, (32, 32)))
+    z = b.add(b.matmul(x, w), b.matmul(b.tanh(x), w))
+    halves = [b.slice(z, start=(0, k), limit=(20, k + 16), step=(1, 1)) for k in (0, 16)]
+    f = b.finish("f", [b.mul(b.exp(halves[0]), b.tanh(halves[1]))])
+    kinds = [type(k) for k in schedule(f).kernels]
+    assert kinds.count(Contraction) == 2
+    assert [len(k.stores) for k in schedule(f).kernels if isinstance(k, Contraction)] == [1, 1]
+    (last,) = [k for k in schedule(f).kernels if isinstance(k, LoopKernel) and "exp" in [n.op for n in k.nodes()]]
+    assert len(last.reads()) == 1
+    check_all(f)
+
+
+def test_products_of_slices_share_one_function():
+    b = FunctionBuilder()
+    x, w = b.param(TensorType(f32, (5, 20, 30))), b.param(TensorType(f32, (30, 24)))
+    slices = [b.slice(x, start=(t, 0, 0), limit=(t + 1, 20, 30), step=(1, 1, 1)) for t in range(5)]
+    f = b.finish("f", [b.tanh(b.matmul(b.reshape(part, shape=(20, 30)), w)) for part in slices])
+    executable = compile_function(f)
+    assert len(executable.schedule.kernels) == 5
+    assert executable.llvm_text.count("define internal void @kernel") == 1
+    check_all(f)
+
+
 def test_other_products_and_their_turns_stay_outside():
     b = FunctionBuilder()
     x = b.param(TensorType(f32, (24, 24)))

@@ -458,7 +458,7 @@ def in_place(level: int, made: int, view: View, size: int, inner: int) -> bool:
 
 def _may_follow(group: Group, item: Item) -> bool:
     """Whether an item is work on each element of a contraction's result, and cannot fail."""
-    return item.kind == "map" and item.window is None and item.size == group.size and item.op not in _APART
+    return item.kind == "map" and item.size == group.size and item.op not in _APART
 
 
 def _row_of(item: Item) -> int:

@@ -2,7 +2,8 @@
 
 A root is inline where it is a constant, or made by few cheap operations (`MAX_COST`) from memory alone
 (parameters, constants, results of calls), at most `MAX_LOADS` arrays of its own size. Computing it again costs
-less than the store and the load that it saves, and it fuses with any reader, through any view.
+less than the store and the load that it saves, and it fuses with any reader, through any view. Work on each element
+of a contraction's result is none of it: it is done once, where the result is made, and costs no load there.
 
 Invariant after `inline`: every operand that is an inline root can be composed with its view, and the views
 that result have common cuts; where that fails the operand is a stored copy instead.
@@ -54,9 +55,15 @@ def _decide(program: Program, item: Item, costs: dict[Root, tuple[float, int]]) 
         else:
             total = math.inf
     found = leaves(item.args)
+    if any(_is_product(leaf.root) and leaf.view.is_identity() and leaf.view.size == item.size for leaf in found):
+        return
     if total <= MAX_COST and loads <= MAX_LOADS and views.common_cuts(*(r.view.cuts() for r in found)) is not None:
         root.inline, root.leaves = True, tuple(found)
         costs[root] = (total, loads)
+
+
+def _is_product(root: Root) -> bool:
+    return root.item is not None and root.item.op == "contract"
 
 
 def _reachable(program: Program, ref: Ref) -> Ref:
