@@ -7,9 +7,10 @@
 inputs, outputs: arrays of pointers to the parameters' first elements and to the results, row-major and fresh.
 arena: `Schedule.arena_bytes` bytes, aligned to 64. table: pointers to the large constants and to functions
 outside (BLAS), filled by the caller: the object itself holds no address and can be stored and reloaded.
-traps: three i64, zeros at first: the number of the first instruction that failed, counted from 1 (0: none), a
-value that it failed on, and a lock for who notes them. Code that traps runs to its end, or to where it would
-write to a parameter; its results mean nothing then, and the caller raises.
+traps: four i64. The first three are zeros before the call: the number of the first instruction that failed, counted
+from 1 (0: none), a value that it failed on, and a lock for who notes them. Code that traps runs to its end, or to where
+it would write to a parameter; its results mean nothing then, and the caller raises. The fourth is how many threads may
+share a kernel that is in chunks.
 
 `@call` is `@program` for arrays as objects: inputs and outputs hold addresses of ndarray objects, arena is one,
 and each has the address of its data at `offset`.
@@ -31,6 +32,7 @@ from ..ir.types import i64
 from .text import Code, Lanes, Vec
 
 PROGRAM, CALL = "program", "call"
+THREADS = 3  # where in %traps the number of threads stands
 PARAMETERS = "ptr noalias %inputs, ptr noalias %outputs, ptr noalias %arena, ptr noalias %table, ptr noalias %traps"
 
 

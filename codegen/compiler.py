@@ -28,7 +28,7 @@ from .executable import Executable
 from .matmul import address_of as blas_address
 from .module import emit_module
 from .target import Target, host
-from .threads import PARALLEL, POOL, WORKER, cores, pool, runtime_text, start
+from .threads import PARALLEL, POOL, WORKER, Threads, runtime_text
 
 LEVEL = 1
 PER_LINKER = 128  # objects; an LLJIT takes 0.1 MB and 0.3 ms
@@ -89,15 +89,21 @@ def compiler() -> Compiler:
 
 
 @cache
+def pool() -> Threads:
+    """The threads of this process, and nothing running yet."""
+    return Threads(host().triple)
+
+
+@cache
 def runtime() -> Any:
-    """The linked runtime of `threads`, its workers started. They run in it to the last moment of the process, so
-    that nothing may ever unload it: its references and the linker's are never given back."""
+    """The linked runtime of `threads`. Workers run in it to the last moment of the process, so that nothing may ever
+    unload it: its references and the linker's are never given back."""
     llvm = compiler()
-    code = llvm.object_code(runtime_text(host().triple))
+    code = llvm.object_code(runtime_text(host().triple, pool().system))
     library = llvm.link(code, PARALLEL, WORKER)
     for held in (library, llvm.jit):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
-    start(library[WORKER])
+    pool().start(library[WORKER])
     return library
 
 
@@ -124,7 +130,7 @@ if hasattr(os, "register_at_fork"):  # a child must find LLVM whole and its lock
 def _address(function: str) -> int:
     """Where a function (or the pool) that programs refer to lies."""
     if function == POOL:
-        return ctypes.addressof(pool())
+        return pool().address
     return int(runtime()[PARALLEL]) if function == PARALLEL else blas_address(function)
 
 
@@ -138,11 +144,12 @@ def compile_function(
     ValueError for a function with control flow. Threads may call it; they compile one after another.
     """
     begun = time.perf_counter()
-    plan = schedule(f, strides, cores=cores(), overwrites=overwrites)
+    plan = schedule(f, strides, overwrites=overwrites)
     module = emit_module(plan, host())
     with _lock:
         llvm = compiler()
         library = llvm.link(llvm.object_code(module.text), CALL)
         addresses = [_address(name) for name in module.functions]
     seconds = time.perf_counter() - begun
-    return Executable(f, plan, module, strides, llvm, library, addresses, seconds, overwrites)
+    threads = pool() if PARALLEL in module.functions else None
+    return Executable(f, plan, module, strides, llvm, library, addresses, seconds, overwrites, threads)

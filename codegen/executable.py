@@ -27,9 +27,10 @@ from .pool import POOL, aligned
 
 if TYPE_CHECKING:
     from .compiler import Compiler
+    from .threads import Threads
 
 _Native = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, ctypes.c_int64)
-_TrapSlot = ctypes.c_int64 * 3
+_Slots = ctypes.c_int64 * 4  # what failed, and how many threads may work: see `abi`
 
 
 class Executable:
@@ -42,7 +43,7 @@ class Executable:
     def __init__(
         self, function: Function, schedule: Schedule, module: Module,
         strides: Sequence[Sequence[int] | None] | None, compiler: Compiler, library: Any, functions: Sequence[int],
-        compile_seconds: float, overwrites: Mapping[int, int] | None = None,
+        compile_seconds: float, overwrites: Mapping[int, int] | None = None, threads: Threads | None = None,
     ) -> None:
         self.function = function
         self.schedule = schedule
@@ -53,6 +54,7 @@ class Executable:
         self._compiler = compiler
         self._library = library  # the code is unloaded with it
         self._traps = module.traps
+        self._threads = threads  # of kernels in chunks, if there are any
         self._native = _Native(library[CALL])
         self._types = [p.type for p in function.params]
         self._strides = _byte_strides(self._types, strides)
@@ -99,14 +101,14 @@ class Executable:
         Raises BoundsError or DivisionByZero; what `results` hold then means nothing.
         """
         arena = self._take_arena()
-        traps = _TrapSlot()
+        slots = _Slots() if self._threads is None else _Slots(0, 0, 0, self._threads.ready())
         self._native(
             self._input_array(*map(id, arrays)), self._output_array(*map(id, results)), id(arena), self._table,
-            traps, DATA_OFFSET,
+            slots, DATA_OFFSET,
         )
         self._arenas.append(arena)
-        if traps[0]:
-            raise self._traps.error(traps[0], traps[1])
+        if slots[0]:
+            raise self._traps.error(slots[0], slots[1])
 
     def _take_arena(self) -> np.ndarray:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ir.types import i64
-from .abi import Frame
+from .abi import THREADS, Frame
 from .control import element, linear
 from .text import Code
 from .threads import PARALLEL, POOL
@@ -41,5 +41,6 @@ def emit_fork(code: Code, frame: Frame, name: str, pointers: Sequence[str], chun
     code.line(f"{context} = alloca [{len(pointers)} x ptr]")
     for i, pointer in enumerate(pointers):
         code.line(f"store ptr {pointer}, ptr {element(code, context, i64, str(i))}")
-    run, pool = frame.function(PARALLEL), frame.function(POOL)
-    code.line(f"call void {run}(ptr {pool}, ptr @{name}.chunk, ptr {context}, i64 {chunks})")
+    run, pool, most = frame.function(PARALLEL), frame.function(POOL), code.fresh("most")
+    code.line(f"{most} = load i64, ptr {element(code, '%traps', i64, str(THREADS))}")
+    code.line(f"call void {run}(ptr {pool}, ptr @{name}.chunk, ptr {context}, i64 {chunks}, i64 {most})")

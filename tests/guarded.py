@@ -8,13 +8,14 @@ import ctypes
 import mmap
 
 import numpy as np
+import pytest
+from chunks import in_chunks
 from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import black_scholes, cross_entropy, kept_rows, layer_norm, product, softmax
 
 import jitgrad.codegen.compiler as compiler
-import jitgrad.ir.fuse.parallel as parallel
 from jitgrad.codegen import executable
 from jitgrad.ir.core import Function
 from jitgrad.ir.errors import JitgradError
@@ -22,6 +23,7 @@ from jitgrad.ir.passes import run_pipeline, strip
 from jitgrad.ir.types import f32, f64
 
 PAGE = mmap.PAGESIZE
+PATCH = pytest.MonkeyPatch()
 
 
 class Guarded:
@@ -61,9 +63,8 @@ executable.POOL = GUARDED
 executable.aligned = GUARDED.aligned
 
 
-def run(f: Function, args: list[np.ndarray], cores: int) -> list[np.ndarray] | type[Exception]:
-    compiler.cores = lambda: cores
-    parallel.WORTH_NS = -1.0
+def run(f: Function, args: list[np.ndarray], chunks: int) -> list[np.ndarray] | type[Exception]:
+    in_chunks(PATCH, chunks)
     try:
         return compiler.compile_function(f)([GUARDED.copy(a) for a in args])
     except JitgradError as error:
@@ -71,12 +72,12 @@ def run(f: Function, args: list[np.ndarray], cores: int) -> list[np.ndarray] | t
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(functions(instructions=20), st.integers(0, 1000), st.booleans(), st.booleans(), st.sampled_from((1, 3)))
-def random_functions(f: Function, seed: int, simplified: bool, at_end: bool, cores: int) -> None:
+@given(functions(instructions=20), st.integers(0, 1000), st.booleans(), st.booleans(), st.sampled_from((1, 6)))
+def random_functions(f: Function, seed: int, simplified: bool, at_end: bool, chunks: int) -> None:
     GUARDED.at_end = at_end
     f = strip(run_pipeline(f) if simplified else f)
     args = arguments(f, seed)
-    assert_same(run(f, args, cores), outcome(f, args))
+    assert_same(run(f, args, chunks), outcome(f, args))
 
 
 def odd_sizes() -> None:
@@ -84,9 +85,9 @@ def odd_sizes() -> None:
         GUARDED.at_end = at_end
         for columns in (1, 7, 33, 257):
             for make in (softmax, layer_norm, cross_entropy, kept_rows):
-                for rows, cores in ((13, 1), (13, 3), (48, 1), (48, 3)):
+                for rows, chunks in ((13, 1), (13, 6), (48, 1), (48, 6)):
                     f = make(rows, columns)
-                    run(f, arguments(f, columns, wild=False), cores)
+                    run(f, arguments(f, columns, wild=False), chunks)
         f = black_scholes(1003)
         run(f, arguments(f, 0, wild=False), 1)
 
@@ -99,8 +100,8 @@ def products() -> None:
                 for turned in ((False, False), (True, False), (False, True)):
                     f = product(shape, dtype, turned)
                     args = arguments(f, 0, wild=False)
-                    for cores in (1, 3):
-                        assert_same(run(f, args, cores), outcome(f, args))
+                    for chunks in (1, 6):
+                        assert_same(run(f, args, chunks), outcome(f, args))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from chunks import in_chunks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import product
 
 import jitgrad.codegen.compiler as compiler
-import jitgrad.ir.fuse.parallel as parallel
 import jitgrad.ir.fuse.products as products
 from jitgrad.codegen.compiler import compile_function
 from jitgrad.codegen.target import Target, host
@@ -50,8 +50,8 @@ def check(f: Function, args=None, rtol=None) -> np.ndarray:
     return got
 
 
-def contractions(f: Function, cores: int = 1) -> list[Contraction]:
-    return [k for k in schedule(f, cores=cores).kernels if isinstance(k, Contraction)]
+def contractions(f: Function) -> list[Contraction]:
+    return [k for k in schedule(f).kernels if isinstance(k, Contraction)]
 
 
 # Values.
@@ -352,12 +352,11 @@ def test_the_tile_loop_keeps_to_its_registers():
 )
 def test_chunks_change_no_bit(shape, batch, axis, turned, monkeypatch):
     f = product(shape, f32, turned, batch)
-    monkeypatch.setattr(compiler, "cores", lambda: 1)
+    in_chunks(monkeypatch, 1)
     one = check(f)
-    for cores in (2, 3, 8):
-        monkeypatch.setattr(parallel, "WORTH_NS", -1.0)
-        monkeypatch.setattr(compiler, "cores", lambda n=cores: n)
-        (kernel,) = contractions(f, cores)
+    for most in (2, 3, 8):
+        in_chunks(monkeypatch, most)
+        (kernel,) = contractions(f)
         assert kernel.axis == axis and kernel.chunks > 1
         np.testing.assert_array_equal(compile_function(f)(arguments(f))[0], one)
 

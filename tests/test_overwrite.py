@@ -36,7 +36,7 @@ def check(text: str, overwrites: Mapping[int, int], seed: int = 0, **options):
     f = parse_function(text)
     args = arguments(f, seed)
     assert_same(run(f, args, overwrites), outcome(f, args), **options)
-    return schedule(f, overwrites=overwrites, cores=2)
+    return schedule(f, overwrites=overwrites)
 
 
 def temporaries(plan) -> int:

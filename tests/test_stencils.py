@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+from chunks import in_chunks
 from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jitgrad
-import jitgrad.codegen.compiler as compiler
-import jitgrad.ir.fuse.parallel as parallel
 import jitgrad.ir.fuse.parts as parts
 from jitgrad.codegen.compiler import compile_function
 from jitgrad.ir.builder import FunctionBuilder
@@ -139,8 +138,7 @@ def test_rosenbrock(n, dtype, choice):
 @pytest.mark.parametrize("smooth", (False, True))
 @pytest.mark.parametrize("shape", ((3, 3), (4, 3), (5, 6), (7, 40), (40, 41)), ids=str)
 def test_laplacian(shape, smooth, choice, monkeypatch):
-    monkeypatch.setattr(parallel, "WORTH_NS", -1.0)
-    monkeypatch.setattr(compiler, "cores", lambda: 3)
+    in_chunks(monkeypatch)
     x = np.random.default_rng(1).standard_normal(shape)
     want = interpret(laplacian(*shape, f64, smooth), [x])
     for got, exact in zip(compile_function(laplacian(*shape, f32, smooth))([x.astype(np.float32)]), want, strict=True):

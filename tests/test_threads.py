@@ -8,13 +8,12 @@ import time
 
 import numpy as np
 import pytest
+from chunks import in_chunks
 from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import black_scholes, cross_entropy, layer_norm, softmax
 
-import jitgrad.codegen.compiler as compiler
-import jitgrad.ir.fuse.parallel as parallel
 from jitgrad.codegen.compiler import compile_function
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.errors import BoundsError, JitgradError
@@ -28,9 +27,8 @@ SEED = 5
 
 @pytest.fixture
 def chunked(monkeypatch):
-    """Every kernel that can be split is, for three cores."""
-    monkeypatch.setattr(parallel, "WORTH_NS", -1.0)
-    monkeypatch.setattr(compiler, "cores", lambda: 3)
+    """Every kernel that can be split is."""
+    in_chunks(monkeypatch)
 
 
 def rng():
@@ -64,8 +62,7 @@ def test_random_functions_in_chunks(f, seed):
     f = strip(f)
     args = arguments(f, seed)
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(parallel, "WORTH_NS", -1.0)
-        m.setattr(compiler, "cores", lambda: 3)
+        in_chunks(m)
         executable = compile_function(f)
     try:
         got = executable(args)
@@ -85,14 +82,13 @@ def test_long_sums_stay_wide_between_chunks(chunked):
 
 
 def test_what_is_split_and_what_is_not():
-    def chunks(f, cores=2):
-        return [k.chunks for k in schedule(f, cores=cores).kernels if isinstance(k, LoopKernel)]
+    def chunks(f):
+        return [k.chunks for k in schedule(f).kernels if isinstance(k, LoopKernel)]
 
     assert chunks(black_scholes(100)) == [1]
-    assert chunks(black_scholes(100_000)) == [4, 1]
-    assert chunks(black_scholes(100_000), cores=1) == [1]
-    assert max(chunks(softmax(2048, 768), cores=4)) == 8
-    assert "in 4 chunks" in str(schedule(softmax(2048, 768), cores=2))
+    assert chunks(black_scholes(100_000)) == [50, 1]
+    assert chunks(softmax(2048, 768)) == [64]
+    assert "in 64 chunks" in str(schedule(softmax(2048, 768)))
 
 
 def test_an_error_in_a_chunk_is_raised(chunked):
@@ -149,11 +145,11 @@ SCRIPT = """
     import os, sys
     import numpy as np
     sys.path.insert(0, "tests")
-    import jitgrad.codegen.threads as threads
-    threads.cores = lambda: 2
     import jitgrad.codegen.compiler as compiler
-    compiler.cores = lambda: 2
+    import jitgrad.codegen.cores as cores
     from kernels import softmax
+
+    cores.set_number(2)
 
     f = softmax(512, 300)
     executable = compiler.compile_function(f)

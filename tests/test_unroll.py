@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from chunks import in_chunks
 from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 import jitgrad
 import jitgrad.codegen.compiler as compiler
 import jitgrad.ir.fuse.pack as pack
-import jitgrad.ir.fuse.parallel as parallel
 import jitgrad.ir.fuse.unroll as unroll
 from jitgrad.codegen.compiler import compile_function
 from jitgrad.codegen.target import Target, host
@@ -180,9 +180,8 @@ def test_values_and_gradients(make, target, monkeypatch):
         if not host().triple.startswith("x86_64"):
             pytest.skip("code for another machine")
         monkeypatch.setattr(compiler, "host", lambda: target)
-    monkeypatch.setattr(parallel, "WORTH_NS", -1.0)
-    for dtype, cores, rtol in ((f32, 1, 2e-4), (f32, 3, 2e-4), (f64, 1, 1e-12)):
-        monkeypatch.setattr(compiler, "cores", lambda cores=cores: cores)
+    for dtype, chunks, rtol in ((f32, 1, 2e-4), (f32, 6, 2e-4), (f64, 1, 1e-12)):
+        in_chunks(monkeypatch, chunks)
         f = gradient(make(dtype))
         args = [np.random.default_rng(1).standard_normal(p.type.shape).astype(dtype.numpy) for p in f.params]
         precise = interpret(gradient(make(f64)), [a.astype(np.float64) for a in args])
@@ -239,15 +238,14 @@ def test_a_traced_energy_equals_eager_with_its_backward():
 
 
 @settings(max_examples=60, deadline=None)
-@given(functions(instructions=20), st.integers(0, 1000), st.booleans(), st.sampled_from((1, 3)))
-def test_random_functions_with_every_short_axis_unrolled(f, seed, simplified, cores):
+@given(functions(instructions=20), st.integers(0, 1000), st.booleans(), st.sampled_from((1, 6)))
+def test_random_functions_with_every_short_axis_unrolled(f, seed, simplified, chunks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unroll, "MANY", 1)
         patch.setattr(unroll, "AGAIN", 0.01)
         patch.setattr(pack, "AGAIN", 1)
         patch.setattr(pack, "LEAST", 2)
-        patch.setattr(parallel, "WORTH_NS", -1.0)
-        patch.setattr(compiler, "cores", lambda: cores)
+        in_chunks(patch, chunks)
         f = strip(run_pipeline(f) if simplified else f)
         args = arguments(f, seed)
         try:

@@ -1,9 +1,17 @@
 """Splitting a kernel into chunks that may run side by side.
 
-A kernel is split along its slowest axis into `chunks` runs of about equal length, twice as many as there are
-cores, so that one that is late finds less to do. What a chunk accumulates goes to memory of its own (`private`:
-one part for each chunk), and a kernel that follows adds up the parts, in order: the result does not depend on
-who ran what. Scratch rows are private too. A kernel without outer axes is cut into rows first.
+A kernel is split along its slowest axis into `chunks` runs of about equal length. What a chunk accumulates goes to
+memory of its own (`private`: one part for each chunk), and a kernel that follows adds up the parts, in order. Scratch
+rows are private too. A kernel without outer axes is cut into rows first.
+
+How many chunks there are is told by the work and the shapes alone, never by cores or threads, so that the result is
+the same to the bit whoever runs what: on one thread, which runs the chunks one after another, and on any machine.
+More chunks than threads cost little, and one thread that is late finds less to do. The cost model:
+
+- work that one core does in less than `WORTH_NS` is not split;
+- a chunk is `GRAIN_NS` of work or more: to hand one out costs a hundredth of that;
+- memory that each chunk has for itself, which is filled, written and added up, costs at most `SHARE` of the work;
+- a product goes in slices of `BLOCK` rows or columns or more, and of `PRODUCT_NS`: smaller ones reuse less of a cache.
 
 Imports: `items` (costs), `kernel`.
 """
@@ -16,30 +24,39 @@ from ..types import f32, f64
 from .items import cost
 from .kernel import ELEMENT, ROW, Access, Buffer, CallKernel, Contraction, Kernel, LoopKernel, Node, Phase, Store
 
-WORTH_NS = 20_000.0  # serial work below this is not split
+WORTH_NS = 20_000.0
+GRAIN_NS = 5_000.0
+SHARE = 1 / 16
+MOST = 64  # chunks: threads that a kernel can use
 _NS_COST, _NS_BYTE = 0.01, 0.01  # an addition and a byte, by vectors: measured on 16 lanes
 _NS_FLOP = 0.008  # of a matmul
-BLOCK = 64  # rows or columns of a matmul: fewer are slower
+BLOCK = 64
+PRODUCT_NS = 50_000.0
 
 
-def split(kernel: Kernel, cores: int) -> list[Kernel]:
-    """The kernels that do the work of `kernel` on up to `cores` cores: itself, where that is best."""
+def split(kernel: Kernel) -> list[Kernel]:
+    """The kernels that do the work of `kernel` in chunks where it is worth it: itself, where that is best."""
     if isinstance(kernel, CallKernel):
         if kernel.op == "matmul":
-            _split_call(kernel, cores)
+            _split_call(kernel)
         return [kernel]
     if isinstance(kernel, Contraction):
-        _split_contraction(kernel, cores)
+        _split_contraction(kernel)
         return [kernel]
-    if cores == 1 or _nanoseconds(kernel) < WORTH_NS:
-        return [kernel]
-    if not kernel.outer and not _cut_into_rows(kernel, cores):
+    spent = _nanoseconds(kernel)
+    chunks = int(min(spent / GRAIN_NS, MOST))
+    if chunks < 2 or spent < WORTH_NS or not (kernel.outer or _cut_into_rows(kernel, chunks)):
         return [kernel]
     stores = kernel.stores()
-    alone = kernel.outer[0] < 2 or (kernel.block and len(kernel.outer) == 1)
+    alone = kernel.block and len(kernel.outer) == 1
     if alone or any(s.combine and s.access.strides[0] for s in stores):
         return [kernel]
-    kernel.chunks = min(2 * cores, kernel.outer[0])
+    own = [s for s in stores if s.combine or not s.access.strides[0]]
+    touched = _NS_BYTE * 3 * sum(_private_bytes(s) for s in own)
+    chunks = min(chunks, kernel.outer[0], int(SHARE * spent / touched) if touched else MOST)
+    if chunks < 2:
+        return [kernel]
+    kernel.chunks = chunks
     sums: list[Kernel] = []
     for store in stores:
         if store.combine:
@@ -48,6 +65,11 @@ def split(kernel: Kernel, cores: int) -> list[Kernel]:
         if not store.combine and not store.access.strides[0]:
             _privatise(kernel, store.access.buffer)
     return [kernel, *sums]
+
+
+def _private_bytes(store: Store) -> int:
+    assert store.access.buffer is not None
+    return store.access.buffer.nbytes
 
 
 def _nanoseconds(kernel: LoopKernel) -> float:
@@ -62,36 +84,36 @@ def _nanoseconds(kernel: LoopKernel) -> float:
     return spent
 
 
-def _split_contraction(kernel: Contraction, cores: int) -> None:
+def _split_contraction(kernel: Contraction) -> None:
     groups = kernel.batch, kernel.rows, kernel.columns, kernel.terms
     batch = kernel.batch[0] if kernel.batch else 0
     work = math.prod(n for sizes in groups for n in sizes)
-    kernel.axis, kernel.chunks = _product_chunks(batch, kernel.rows[-1], kernel.columns[-1], work, cores)
+    kernel.axis, kernel.chunks = _product_chunks(batch, kernel.rows[-1], kernel.columns[-1], work)
 
 
-def _split_call(kernel: CallKernel, cores: int) -> None:
+def _split_call(kernel: CallKernel) -> None:
     x, y = kernel.args
     batch = x.shape[0] if len(x.shape) > 2 else 0
     work = math.prod(x.shape) * y.shape[-1]
-    axis, kernel.chunks = _product_chunks(batch, x.shape[-2], y.shape[-1], work, cores)
+    axis, kernel.chunks = _product_chunks(batch, x.shape[-2], y.shape[-1], work)
     kernel.attrs = {**kernel.attrs, "axis": axis}
 
 
-def _product_chunks(batch: int, rows: int, columns: int, work: int, cores: int) -> tuple[str, int]:
+def _product_chunks(batch: int, rows: int, columns: int, work: int) -> tuple[str, int]:
     """The axis along which a product is split: the batch where it is long, else the longer one of the matrix, in
     blocks that are still done at full speed; and in how many. `work`: multiplications."""
     ways = [("rows", rows), ("columns", columns), ("batch", batch * BLOCK)]
     axis, length = max(ways, key=lambda way: way[1])
-    many = cores > 1 and 2.0 * work * _NS_FLOP >= WORTH_NS
-    return axis, max(min(2 * cores, length // BLOCK), 1) if many else 1
+    spent = 2.0 * work * _NS_FLOP
+    return axis, max(int(min(spent / PRODUCT_NS, MOST, length // BLOCK)), 1) if spent >= WORTH_NS else 1
 
 
-def _cut_into_rows(kernel: LoopKernel, cores: int) -> bool:
-    """Make rows of a kernel that has one long line, where its length divides."""
+def _cut_into_rows(kernel: LoopKernel, most: int) -> bool:
+    """Make up to `most` rows of a kernel that has one long line, where its length divides."""
     if len(kernel.inner) != 1 or len(kernel.phases) > 1 or kernel.phases[0].row or kernel.phases[0].reductions:
         return False
     n = kernel.inner[0]
-    rows = next((r for r in range(2 * cores, 1, -1) if n % r == 0), 0)
+    rows = next((r for r in range(most, 1, -1) if n % r == 0), 0)
     if not rows:
         return False
     held: dict[Node | Store, None] = dict.fromkeys((*kernel.nodes(), *kernel.stores()))

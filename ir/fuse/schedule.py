@@ -26,22 +26,21 @@ ALIGN = 64  # bytes: a cache line, and the widest vector
 
 
 def schedule(
-    f: Function, strides: Sequence[Sequence[int] | None] | None = None, *, cores: int = 1,
+    f: Function, strides: Sequence[Sequence[int] | None] | None = None, *,
     overwrites: Mapping[int, int] | None = None,
 ) -> Schedule:
     """The kernels of the straight-line function `f`.
 
-    `strides`: for each parameter its strides in elements, or None for row-major order. `cores`: how many may
-    share the work of a kernel. `overwrites`: for results, by number, the parameter whose memory is to hold them in
-    the end; it shares no memory with the other parameters. Raises ValueError for
-    a function with control flow or with ops that only steer differentiation, and where a parameter that is
-    overwritten has not the result's type, is not row-major or is overwritten twice.
+    `strides`: for each parameter its strides in elements, or None for row-major order. `overwrites`: for results,
+    by number, the parameter whose memory is to hold them in the end; it shares no memory with the other parameters.
+    Raises ValueError for a function with control flow or with ops that only steer differentiation, and where a
+    parameter that is overwritten has not the result's type, is not row-major or is overwritten twice.
     """
     if overwrites:
         _check_overwrites(f, strides, overwrites)
     program = Program(f, strides, overwrites)
     grouping = Grouping(program)
-    return _Layout(program, grouping).schedule(cores)
+    return _Layout(program, grouping).schedule()
 
 
 def _check_overwrites(
@@ -69,13 +68,13 @@ class _Layout:
         self.external = self.read_elsewhere()
         self.elided: set[Item] = set()
 
-    def schedule(self, cores: int) -> Schedule:
+    def schedule(self) -> Schedule:
         made = self.in_place()
         writing = {self.buffer_of(p) for p in map(self.overwritten, self.program.results) if p is not None}
         first = next((i for i, k in enumerate(made) if not writing.isdisjoint(k.writes())), len(made))
-        before = self.finish(made[:first], cores)
+        before = self.finish(made[:first])
         back = [copy_back(self.buffer_of(r), self.buffer_of(p)) for r, p in self.copied()]
-        after = [*self.finish(made[first:], cores), *(part for k in back for part in split(k, cores))]
+        after = [*self.finish(made[first:]), *(part for k in back for part in split(k))]
         params = [self.buffer_of(root) for root in self.program.params]
         results = [self.buffer_of(self.overwritten(root) or root) for root in self.program.results]
         constants = [(self.constants[i], self.program.constants[i]) for i in sorted(self.constants)]
@@ -110,7 +109,7 @@ class _Layout:
         found = ((r, self.overwritten(r)) for r in self.program.results if r.size and base(r) not in self.direct)
         return [(r, p) for r, p in found if p is not None]
 
-    def finish(self, kernels: Sequence[Kernel], cores: int) -> list[Kernel]:
+    def finish(self, kernels: Sequence[Kernel]) -> list[Kernel]:
         """Kernels laid out for vectors and cut into chunks."""
         out: list[Kernel] = []
         for kernel in kernels:
@@ -118,7 +117,7 @@ class _Layout:
             if isinstance(kernel, LoopKernel):
                 block_rows(kernel)
                 parts = widen(kernel)
-            out += [piece for part in parts for piece in split(part, cores)]
+            out += [piece for part in parts for piece in split(part)]
         return out
 
     def buffer_of(self, root: Root) -> Buffer:
