@@ -17,9 +17,9 @@ Imports: `autograd.graph`, `tensors`, `state`, `ir`; `codegen` only when somethi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from .ir.residuals import Source, Split, split
 from .ir.types import TensorType
 from .state import state
 from .tensors import Tensor, make
+
+if TYPE_CHECKING:
+    from .codegen.executable import Executable
 
 Strides = tuple[int, ...] | None
 Given = tuple[bool, ...]  # of each differentiable result, whether there is a cotangent
@@ -218,6 +221,21 @@ class Program:
 
         self.compile_seconds += time.perf_counter() - started
         return runner
+
+    def executables(self) -> Iterator[tuple[str, Executable]]:
+        """What has been compiled so far: 'function', 'forward' and each 'backward'."""
+        if not self.compiled:
+            return
+        for part, name in (("plain", "function"), ("forward", "forward")):
+            if part in self.__dict__:
+                yield name, self.__dict__[part]
+        for backward in list(self._backwards.values()):
+            if "run" in backward.__dict__:
+                yield "backward", backward.__dict__["run"]
+
+    def gradients(self) -> list[Program]:
+        """The programs of gradients, made for backwards that were differentiated again."""
+        return list(self._gradients.values())
 
     # -- running
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .calls import Recorded, program_of, record, run, source_tensor
+from .memory import Memory, call_memory
 from .program import Program
 from .pytree import Structure, flatten, paths
 from .reads import Snapshot
@@ -50,6 +51,12 @@ class Entry:
     objects: list[Any]
     calls: int = 0
     reason: str = "first call"
+
+    @property
+    def params(self) -> str:
+        """Its parameters with their types."""
+        pairs = zip(self.recorded.param_paths, self.recorded.function.params, strict=True)
+        return ", ".join(f"{path} {p.type}" for path, p in pairs)
 
     def stale(self, leaves: Sequence[Any]) -> str:
         """Why this entry cannot serve a call with `leaves`; '' if it can."""
@@ -81,7 +88,7 @@ class _Stats:
 
 
 class TracedFunction:
-    """The callable that `trace` makes. `explain()` says what is compiled and why."""
+    """The callable that `trace` makes. `explain()` says what is compiled and why, `memory()` what it allocates."""
 
     def __init__(self, function: Callable[..., Any], max_compiles: int) -> None:
         functools.update_wrapper(self, function)
@@ -182,12 +189,8 @@ class TracedFunction:
         entries = [e for group in self._entries.values() for e in group]
         lines = [f"{self.__name__}: {len(entries)} program{'s' if len(entries) != 1 else ''} compiled"]
         for i, e in enumerate(entries):
-            params = ", ".join(
-                f"{p} {v.type}"
-                for p, v in zip(e.recorded.param_paths, e.recorded.function.params, strict=True)
-            )
             lines.append(
-                f"  [{i}] ({params})  calls {e.calls}, compiled in {e.program.compile_seconds * 1e3:.1f} ms"
+                f"  [{i}] ({e.params})  calls {e.calls}, compiled in {e.program.compile_seconds * 1e3:.1f} ms"
                 f"\n      why: {e.reason}"
             )
             if e.snapshot.bytes >= 1 << 20:
@@ -199,6 +202,12 @@ class TracedFunction:
         if self._stats.uncached:
             lines.append(f"  not compiled: {self._stats.uncached} calls, the last one because {self._stats.obstacle}")
         return "\n".join(lines)
+
+    def memory(self) -> Memory:
+        """What the compiled programs allocate: arena, outputs, saved residuals and peak, in bytes, forward and
+        backward of each signature; see `jitgrad.memory.Memory`. It prints as a table."""
+        entries = [e for group in self._entries.values() for e in group]
+        return Memory(self.__name__, tuple(call_memory(e.params, e.program) for e in entries))
 
     @property
     def programs(self) -> list[Program]:
