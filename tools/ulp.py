@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 
 import jitgrad
-from jitgrad.codegen.threads import cores
 from jitgrad.codegen.vectormath import UNARY
 from jitgrad.codegen.vectormath.bounds import BOUNDS
 from jitgrad.tracing import program_of, record_function
@@ -154,10 +153,15 @@ def confirmed(name: str, found: Found) -> float:
     return float(error_in_ulps(got[:1], np.array([exactly(name, float(x[0]))]))[0])
 
 
+def _cores() -> list[int]:
+    """The cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def _alone(number: multiprocessing.sharedctypes.Synchronized[int]) -> None:
     """Give the worker a core: its kernels start no threads then."""
     if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
+        cores = _cores()
         with number.get_lock():
             os.sched_setaffinity(0, {cores[number.value % len(cores)]})
             number.value += 1
@@ -167,7 +171,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all, {', '.join(NAMES)}")
     parser.add_argument("--every", type=int, default=1, help="the distance of bit patterns; default: 1, all of them")
-    parser.add_argument("--processes", type=int, default=cores(), help="default: one a core")
+    parser.add_argument("--processes", type=int, default=len(_cores()), help="default: one a core")
     options = parser.parse_args()
     if unknown := [n for n in options.names if n not in NAMES]:
         parser.error(f"no function '{unknown[0]}'; there is: {', '.join(NAMES)}")
