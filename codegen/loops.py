@@ -8,7 +8,8 @@ by default: two chains of dependences hide latency), never more lanes than the r
 the last vector of a row begins where it ends with the row, so it does some elements again, which changes
 nothing, for outputs never alias inputs. Where counting twice would matter (sums), the lanes done before are
 masked: in the loop where the body is long, in a copy of the body after the loop where it is short. So are those of
-a phase that changes a buffer in place: always in a copy, which stores the new lanes alone.
+a phase that changes a buffer in place: always in a copy, which stores the new lanes alone. Where its rows are long,
+its vectors begin at cache lines, which the system's allocator does not give to arrays; the copy does both edges.
 
 Trapping lanes set a flag on a branch that is not taken, and go on with a value that cannot fault.
 
@@ -32,6 +33,8 @@ from .target import Target
 from .text import Code, Lanes, Vec
 
 PEEL_NODES = 24  # bodies up to this size are written twice rather than masked in the loop
+LINE = 64  # bytes that a store should not leave
+ALIGNED_VECTORS = 32  # of a row, from which on it pays to begin at a line
 
 
 @dataclass(slots=True)
@@ -46,6 +49,7 @@ class Walk:
     n: int  # steps of the vector axis
     peel: bool
     in_place: bool  # reads what it writes: each lane may be stored once
+    aligned: Store | None  # whose lines the vectors are to begin at
     mask: Vec | None = None  # lanes not done before, where some were
 
 
@@ -161,7 +165,8 @@ class Emitter(NodeEmitter):
         )
         in_place = _changes_in_place(phase)
         peel = partial and (in_place or (counted and len(phase.body) <= PEEL_NODES))
-        walk = Walk(phase, lanes, {}, sums, sources, n, peel, in_place)
+        aligned = _aligned_store(phase, n, lanes.width) if in_place else None
+        walk = Walk(phase, lanes, {}, sums, sources, n, peel, in_place, aligned)
         used = {a for node in phase.body for a in node.args} | {s.node for s in phase.stores} | set(sources)
         for node, value in self.values.items():
             if node in used and node.level != ELEMENT:
@@ -186,6 +191,9 @@ class Emitter(NodeEmitter):
 
     def line(self, walk: Walk, slow: list[str], states: list[list[Vec]]) -> list[list[Vec]]:
         """The vector axis: whole, or in blocks where a sum is long."""
+        if walk.aligned is not None:
+            self.aligned_vectors(walk, walk.aligned, slow)
+            return states
         width = walk.lanes.width
         full = walk.n // width * width if walk.peel else walk.n
         per_block = max(BLOCK // width, 1) * width
@@ -236,6 +244,38 @@ class Emitter(NodeEmitter):
             states = self.body(walk, slow, str(n - width), str(n // width * width), states)
             walk.mask = None
         return states
+
+    def aligned_vectors(self, walk: Walk, store: Store, slow: list[str]) -> None:
+        """The vectors of a row, each at the beginning of a cache line of what `store` writes: a store across two of
+        them takes twice as long. Then what is left at both edges of the row."""
+        code, m, n = self.code, self.scalar, walk.n
+        width, dtype = walk.lanes.width, store.node.dtype
+        per_line = min(LINE // dtype.itemsize, width)
+        address = Vec(code.fresh(), i64)
+        code.line(f"{address.text} = ptrtoint ptr {self.memory.address(store.access, dtype, slow, '0')} to i64")
+        lo = m.and_(m.sub(0, m.lshr(address, dtype.itemsize.bit_length() - 1)), per_line - 1)
+        end = m.add(lo, m.and_(m.sub(n, lo), -width))
+
+        def body(i: str, _: list[Vec]) -> list[Vec]:
+            self.body(walk, slow, i, i, [])
+            return []
+
+        loop(code, lo.text, str(n - width + 1), width, [], body)
+        first_left, stop_left = m.sub(end, n - width), m.sub(width, lo)
+
+        def edge(which: str, _: list[Vec]) -> list[Vec]:
+            e, lane = Vec(which, i64), positions(walk.lanes, i32)
+            start, stop = m.mul(e, first_left), m.add(lo, m.mul(e, stop_left))
+            bounds = [walk.lanes.splat(Vec(self.truncate(x), i32)) for x in (start, stop)]
+            walk.mask = walk.lanes.and_(
+                walk.lanes.compare("ge", lane, bounds[0]), walk.lanes.compare("lt", lane, bounds[1])
+            )
+            at = m.mul(e, n - width).text
+            self.body(walk, slow, at, at, [])
+            walk.mask = None
+            return []
+
+        loop(code, "0", "2", 1, [], edge)
 
     def fresh_lanes(self, walk: Walk, i: str, at: str) -> Vec | None:
         """The lanes that the vector before has not done, where any sum asks."""
@@ -332,6 +372,15 @@ class Emitter(NodeEmitter):
             buffer = store.access.buffer
             assert buffer is not None
             self.scalar.store(acc.finish([self.load_total(store)], buffer.dtype), self.pointers[buffer])
+
+
+def _aligned_store(phase: Phase, n: int, width: int) -> Store | None:
+    """The store whose lines the vectors of a phase in place should begin at, if any."""
+    plain = not phase.reductions and not any(s.combine for s in phase.stores)
+    masks = all(s.node.dtype.itemsize >= 4 for s in phase.stores)  # narrower ones are stored lane by lane
+    if n < ALIGNED_VECTORS * width or not (plain and masks) or any(node.op == "philox" for node in phase.body):
+        return None
+    return next((s for s in phase.stores if s.access.strides[-1:] == (1,)), None)
 
 
 def _changes_in_place(phase: Phase) -> bool:

@@ -8,7 +8,9 @@ from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jitgrad.codegen import compiler
 from jitgrad.codegen.compiler import compile_function
+from jitgrad.codegen.target import Target, host
 from jitgrad.ir.core import Function
 from jitgrad.ir.errors import BoundsError, DivisionByZero, JitgradError
 from jitgrad.ir.fuse import CallKernel, LoopKernel, schedule
@@ -82,6 +84,33 @@ def test_elementwise_updates_of_every_length(n):
     args = [np.random.default_rng(n + i).normal(size=n).astype(np.float32) for i in range(2)]
     assert_same(run(f, args, {0: 0, 1: 1}), outcome(f, args), exact=False, rtol=1e-3)
     assert temporaries(schedule(f, overwrites={0: 0, 1: 1})) == 0
+
+
+@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+@pytest.mark.parametrize("dtype", ["f32", "f64", "i16", "i64"])
+@pytest.mark.parametrize("n", [515, 2048, 4099])
+def test_rows_that_begin_anywhere_in_a_cache_line(dtype, n, vector_bytes, monkeypatch):
+    here = host()
+    target = Target(here.triple, here.cpu, here.features, vector_bytes, has_fma=here.has_fma)
+    monkeypatch.setattr(compiler, "host", lambda: target)
+    f = parse_function(f"""func @f(%p: {dtype}[2,{n}], %q: {dtype}[2,{n}]) -> ({dtype}[2,{n}], {dtype}[2,{n}]) {{
+      %0: {dtype}[2,{n}] = flip %q {{axes=[0]}}
+      %1: {dtype}[2,{n}] = add %p, %0
+      %2: {dtype}[2,{n}] = sub %1, %p
+      return %1, %2
+    }}""")
+    executable = compile_function(f, None, {0: 0})
+    size = f.params[0].type.dtype.itemsize
+    for offset in range(0, 64 // size, 3):
+        memory = np.zeros(2 * n * size + 256, np.uint8)
+        start = -memory.ctypes.data % 64 + offset * size
+        p = memory[start : start + 2 * n * size].view(f.params[0].type.dtype.numpy).reshape(2, n)
+        p[:] = np.random.default_rng(offset).integers(-50, 50, p.shape)
+        q = p * 3 + 1
+        want = outcome(f, [p.copy(), q])
+        assert_same(executable([p, q]), want)
+        assert not memory[:start].any()
+        assert not memory[start + 2 * n * size :].any()
 
 
 @pytest.mark.parametrize("dtype", ["f64", "i8", "i16", "i64", "u8", "bool"])
