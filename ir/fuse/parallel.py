@@ -8,27 +8,31 @@ How many chunks there are is told by the work and the shapes alone, never by cor
 the same to the bit whoever runs what: on one thread, which runs the chunks one after another, and on any machine.
 More chunks than threads cost little, and one thread that is late finds less to do. The cost model:
 
-- work that one core does in less than `WORTH_NS` is not split;
+- work that one core does in less than `WORTH_NS` is not split: two threads were measured to pay from 6,000 where the
+  other one is awake, as it is between the kernels of a program, and from 20,000 where it must be woken;
 - a chunk is `GRAIN_NS` of work or more: to hand one out costs a hundredth of that;
 - memory that each chunk has for itself, which is filled, written and added up, costs at most `SHARE` of the work;
 - a product goes in slices of `BLOCK` rows or columns or more, and of `PRODUCT_NS`: smaller ones reuse less of a cache.
 
-Imports: `items` (costs), `kernel`.
+Imports: `costs`, `types`, `kernel`.
 """
 
 from __future__ import annotations
 
 import math
 
+from ..costs import WORK
 from ..types import f32, f64
-from .items import cost
 from .kernel import ELEMENT, ROW, Access, Buffer, CallKernel, Contraction, Kernel, LoopKernel, Node, Phase, Store
 
-WORTH_NS = 20_000.0
+WORTH_NS = 15_000.0
 GRAIN_NS = 5_000.0
 SHARE = 1 / 16
 MOST = 64  # chunks: threads that a kernel can use
-_NS_COST, _NS_BYTE = 0.01, 0.01  # an addition and a byte, by vectors: measured on 16 lanes
+_NS_PASS = 0.04  # to move a float32 once, cached or from DRAM, on one core; kernels were found within 2 of the sum
+_ALONE = 8.0  # what is computed once a row, one at a time, beside what is computed by vectors
+_GATHERED = 6.0  # passes of a load from where an index says
+_OTHERS = {"reduce": WORK["add"], "index": WORK["add"], "philox": 10.0}  # of a kernel's nodes that are not elementwise
 _NS_FLOP = 0.008  # of a matmul
 BLOCK = 64
 PRODUCT_NS = 50_000.0
@@ -52,7 +56,7 @@ def split(kernel: Kernel) -> list[Kernel]:
     if alone or any(s.combine and s.access.strides[0] for s in stores):
         return [kernel]
     own = [s for s in stores if s.combine or not s.access.strides[0]]
-    touched = _NS_BYTE * 3 * sum(_private_bytes(s) for s in own)
+    touched = 3 * _NS_PASS * sum(_private_bytes(s) / 4 for s in own)
     chunks = min(chunks, kernel.outer[0], int(SHARE * spent / touched) if touched else MOST)
     if chunks < 2:
         return [kernel]
@@ -74,14 +78,22 @@ def _private_bytes(store: Store) -> int:
 
 def _nanoseconds(kernel: LoopKernel) -> float:
     """About how long the kernel runs on one core."""
-    spent = 0.0
+    rows = math.prod(kernel.outer)
+    passes = 0.0
     for phase in kernel.phases:
-        spent += sum(_NS_COST * cost(n.op) for n in phase.body)
-        touched = [n for n in phase.body if n.op == "load"] + [s.node for s in phase.stores if not s.total]
-        spent += sum(_NS_BYTE * n.dtype.itemsize for n in touched)
-    for n in kernel.outer + kernel.inner:
-        spent *= n
-    return spent
+        passes += _ALONE * rows * sum(map(_passes, phase.row))
+        stored = [s.node.dtype.itemsize / 4 for s in phase.stores if not s.total]
+        each = sum(map(_passes, (*phase.body, *phase.reductions))) + sum(stored)
+        passes += rows * math.prod(kernel.inner) * each
+    return passes * _NS_PASS
+
+
+def _passes(node: Node) -> float:
+    """What a node costs an element: in passes, as `costs` counts."""
+    wide = node.dtype.itemsize / 4
+    if node.op in ("load", "keep"):
+        return _GATHERED if node.args else wide
+    return wide * WORK.get(node.op, _OTHERS.get(node.op, 0.0))
 
 
 def _split_contraction(kernel: Contraction) -> None:
