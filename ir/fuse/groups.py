@@ -12,7 +12,7 @@ Cheap items made from memory alone are no members at all (`inline`). Row scalars
 a time, so a group takes no more of them than its rows are long (`_row_budget`).
 
 Invariants: the graph of groups has no cycle; a group's `cuts` divide one another, so one loop nest has them.
-Imports: `items`, `prepare`, `views`.
+Imports: `items`, `prepare`, `reasons`, `views`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from . import reasons
 from .inline import inline, leaves
 from .items import TRAPS, Item, Ref, Root, cost, fails
 from .kernel import ELEMENT, ROW
@@ -299,60 +300,64 @@ class Grouping:
         """Make one group of two where that is allowed."""
         if into is other:
             return True
-        if other.call is not None:
-            into, other = other, into
-        if into.call is not None and (other.call is not None or not all(_may_follow(into, i) for i in other.items())):
+        into, other = _larger_first(into, other)
+        joint = self.joint(into, other)
+        if isinstance(joint, str):
             return False
-        if into.size != other.size:
-            if other.inner and into.size == other.rows:
-                into, other = other, into
-            if not into.inner or other.size != into.rows:
-                return False
-            return self._merge_rows(into, other)
-        if (into.after & other.before) or (other.after & into.before):
-            return False
-        if into.inner and other.inner and into.inner != other.inner:
-            return False
-        inner = into.inner or other.inner
-        kept = [*into.kept_runs, *other.kept_runs]
-        cuts = common_cuts(into.cuts, other.cuts)
-        if cuts is None or (inner and any(run % inner for run in kept)):
-            return False
-        if into.call is not None and cuts != into.cuts:
-            return False
-        if not self._edges_in_place(into, other, inner):
-            return False
-        self._absorb(into, other, [(i, level) for i, level in other.members])
-        into.inner, into.kept_runs, into.cuts = inner, kept, cuts
-        into.row_cost += other.row_cost
+        if joint.level == ELEMENT:
+            self._absorb(into, other, other.members)
+            into.row_cost += other.row_cost
+        else:
+            self._absorb(into, other, [(i, ROW) for i, _ in other.members])
+            into.row_cost += sum(cost(i.op) for i, _ in other.members)
+            for item, _ in other.members:
+                if item.window is None and self.home[item.out][1] != AFTER:
+                    self.home[item.out] = (into, ROW)
+        into.inner, into.kept_runs, into.cuts = joint.inner, list(joint.kept_runs), joint.cuts
         return True
 
-    def _merge_rows(self, into: Group, other: Group) -> bool:
-        """Make an elementwise group over the rows of `into` part of it, a scalar a row."""
-        if other.inner or (into.after & other.before) or (other.after & into.before):
-            return False
-        spent = sum(cost(i.op) for i, _ in other.members)
-        scaled = [c * into.inner for c in other.cuts]
-        cuts = common_cuts(into.cuts, scaled)
-        if cuts is None or into.row_cost + spent > _row_budget(into.inner):
-            return False
+    def joint(self, a: Group, b: Group) -> Fit | str:
+        """How two groups would be one, or why they cannot be (of `reasons`)."""
+        into, other = _larger_first(a, b)
+        if into.call is not None and (other.call is not None or not all(_may_follow(into, i) for i in other.items())):
+            return reasons.FOLLOW
+        if into.size != other.size:
+            return self._joint_rows(into, other)
+        if (into.after & other.before) or (other.after & into.before):
+            return reasons.BETWEEN
+        if into.inner and other.inner and into.inner != other.inner:
+            return reasons.ROWS
+        inner = into.inner or other.inner
+        kept = (*into.kept_runs, *other.kept_runs)
+        cuts = common_cuts(into.cuts, other.cuts)
+        if cuts is None or (into.call is not None and cuts != into.cuts):
+            return reasons.CUTS
+        if inner and any(run % inner for run in kept):
+            return reasons.ROWS
+        if not self._edges_in_place(into, other, inner):
+            return reasons.PLACE
+        return Fit(ELEMENT, inner, kept, cuts)
+
+    def _joint_rows(self, into: Group, other: Group) -> Fit | str:
+        """The same where elementwise work of `other` would be done over the rows of `into`, a scalar a row."""
+        if not into.inner or other.size != into.rows or other.inner:
+            return reasons.SIZES
+        if (into.after & other.before) or (other.after & into.before):
+            return reasons.BETWEEN
+        cuts = common_cuts(into.cuts, [c * into.inner for c in other.cuts])
+        if cuts is None:
+            return reasons.CUTS
+        if into.row_cost + sum(cost(i.op) for i, _ in other.members) > _row_budget(into.inner):
+            return reasons.BUDGET
         for level, ref in into.edges:
             if any(g is other for g in self._makers(ref.root)):
                 made = AFTER if self._level(ref.root) == AFTER else ROW
                 if not in_place(level, made, ref.view, into.size, into.inner):
-                    return False
+                    return reasons.PLACE
         for _, ref in other.edges:
-            if any(g is into for g in self._makers(ref.root)) and not self._in_place(
-                into, ROW, ref, into.inner
-            ):
-                return False
-        self._absorb(into, other, [(i, ROW) for i, _ in other.members])
-        for item, _ in other.members:
-            if item.window is None and self.home[item.out][1] != AFTER:
-                self.home[item.out] = (into, ROW)
-        into.cuts = cuts
-        into.row_cost += spent
-        return True
+            if any(g is into for g in self._makers(ref.root)) and not self._in_place(into, ROW, ref, into.inner):
+                return reasons.PLACE
+        return Fit(ROW, into.inner, tuple(into.kept_runs), cuts)
 
     def _edges_in_place(self, a: Group, b: Group, inner: int) -> bool:
         for group, source in ((a, b), (b, a)):
@@ -439,6 +444,14 @@ class Grouping:
             assert len(later) < len(left), "groups wait for each other"
             left = later
         return out
+
+
+def _larger_first(a: Group, b: Group) -> tuple[Group, Group]:
+    """The group that takes the other in: the one with a call, or that whose rows are the other's steps."""
+    if a.call is not None:
+        return a, b
+    turned = b.call is not None or (a.size != b.size and b.inner and a.size == b.rows)
+    return (b, a) if turned else (a, b)
 
 
 def _first(group: Group) -> int:
