@@ -113,10 +113,10 @@ def asinh(m: Lanes, x: Vec) -> Vec:
 
 
 def acosh(m: Lanes, x: Vec) -> Vec:
-    """log1p(t + sqrt(t (x + 1))) with t = x - 1, which is exact near 1; log(2 x) where it could overflow."""
+    """log1p(t + sqrt(t^2 + 2 t)) with t = x - 1, which is exact near 1; log(2 x) where it could overflow."""
     huge = m.compare("gt", x, 2.0 ** FORMATS[x.dtype].mantissa)
     t = m.sub(x, 1.0)
-    exact = m.add(t, m.sqrt(m.mul(t, m.add(x, 1.0))))
+    exact = m.add(t, m.sqrt(m.fma(t, t, m.add(t, t))))
     result = m.add(_log1p(m, m.select(huge, x, exact)), m.select(huge, math.log(2.0), 0.0, x.dtype))
     result = m.select(m.compare("lt", x, INF), result, x)
     return m.select(m.compare("lt", x, 1.0), NAN, result)
