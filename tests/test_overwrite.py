@@ -66,7 +66,8 @@ def test_random_functions(f, seed, data):
     f = Function.straight(f.name, f.params, f.instrs, (*f.results, *more, *f.params))
     overwrites = pairs(f, data.draw)
     args = arguments(f, seed)
-    assert_same(run(f, args, overwrites), outcome(f, args))
+    # What stands inside a function may have zeros of either sign.
+    assert_same(run(f, args, overwrites), outcome(f, args), exact=False, rtol=0)
 
 
 ELEMENTWISE = """func @f(%p: f32[{n}], %m: f32[{n}]) -> (f32[{n}], f32[{n}], f32[]) {{
