@@ -205,6 +205,16 @@ def test_what_can_fail_stays_outside():
     np.testing.assert_array_equal(got, 1)
 
 
+def test_a_product_with_several_readers_is_stored_once():
+    """Two cheap results of it would take the place of one."""
+    b = FunctionBuilder()
+    x, y = b.param(TensorType(f32, (40, 40))), b.param(TensorType(f32, (40, 40)))
+    p = b.matmul(x, y)
+    f = b.finish("f", [b.sum(b.mul(p, 2.0), axes=(0,)), b.sum(b.mul(p, p), axes=(1,))])
+    assert [len(k.stores) for k in schedule(f).kernels if isinstance(k, Contraction)] == [1]
+    check_all(f)
+
+
 def test_parts_of_a_larger_array_are_written_from_the_tile():
     b = FunctionBuilder()
     x, w = b.param(TensorType(f32, (20, 30))), b.param(TensorType(f32, (30, 24)))
@@ -371,6 +381,35 @@ def test_transposed_operands_are_read_as_they_lie_or_turned():
     assert [type(k) for k in kernels] == [LoopKernel, Contraction]
     kernels = schedule(product((40, 200, 300), turned=(False, True))).kernels
     assert isinstance(kernels[0], CallKernel) and kernels[0].op == "transpose"
+
+
+def test_what_is_read_transposed_is_computed_so():
+    """The gradient of keys: (q.T @ g).T is g.T @ q, which copies nothing."""
+    b = FunctionBuilder()
+    q, g = b.param(TensorType(f32, (3, 40, 8))), b.param(TensorType(f32, (3, 40, 50)))
+    turned = (0, 2, 1)
+    f = b.finish("f", [b.permute(b.matmul(b.permute(q, perm=turned), g), perm=turned)])
+    (kernel,) = schedule(f).kernels
+    assert isinstance(kernel, Contraction) and (kernel.rows, kernel.columns) == ((50,), (8,))
+    check_all(f)
+    b = FunctionBuilder()
+    x, y = b.param(TensorType(f32, (40, 8))), b.param(TensorType(f32, (8, 50)))
+    p = b.matmul(x, y)
+    f = b.finish("f", [b.permute(p, perm=(1, 0)), b.exp(p)])
+    (kernel,) = [k for k in schedule(f).kernels if isinstance(k, Contraction)]
+    assert (kernel.rows, kernel.columns) == ((40,), (50,))
+    check_all(f)
+
+
+def test_one_copy_serves_all_products_with_a_transposed_operand():
+    b = FunctionBuilder()
+    w = b.param(TensorType(f32, (30, 30)))
+    v = b.param(TensorType(f32, (20, 30)))
+    for _ in range(4):
+        v = b.tanh(b.matmul(v, b.permute(w, perm=(1, 0))))
+    f = b.finish("f", [v])
+    assert [type(k) for k in schedule(f).kernels].count(LoopKernel) == 1
+    check_all(f)
 
 
 def test_a_batch_that_shares_an_operand_is_rows():

@@ -7,11 +7,10 @@ What is turned into what:
     pushed first (the element asked for is computed, not the whole array)
   - scatter, scatter_add with one index a row: select(iota == index, new, old); others a call, in place on a
     copy of the operand, or on the operand where a scatter made it for this one alone
-  - matmul: a contraction, or a call of BLAS where it is large; with a vector, an outer product, a product of
-    integers: multiplication and sum, which fuse
+  - matmul: a contraction, a call of BLAS, or multiplication and sum, which fuse (`factors`)
   - work over no elements: nothing; reductions of none: their identity
 
-Imports: `core`, `types`, `items`, `pick`, `views`.
+Imports: `core`, `types`, `factors`, `items`, `pick`, `views`.
 """
 
 from __future__ import annotations
@@ -28,15 +27,12 @@ from ..ops import TABLE
 from ..ops.shape import diagonal_window
 from ..types import DType, Shape, TensorType, bool_, contiguous_strides, i32, i64
 from . import views
+from .factors import matmul, read_turned
 from .items import IDENTITY, Item, Pattern, Ref, Root
 from .pick import Pick
 from .views import View
 
 Strides = Sequence[Sequence[int] | None]
-
-# Multiplications of a matrix from which BLAS, which packs both operands, is faster. The time of BLAS over that of a
-# contraction, float32 on AVX-512, one core: 1.1 to 1.2 for n = 128 to 512, 1.0 to 1.07 for 1000 to 1536, 0.95 for 2048.
-BLAS_WORK = 5e9
 
 
 class Program:
@@ -50,9 +46,10 @@ class Program:
         self.params: list[Root] = []
         self.stored: set[Root] = set()
         self.results: list[Root] = []
-        self._refs: dict[Value, Ref] = {}
+        self.refs: dict[Value, Ref] = {}
         self._copies: dict[Ref, Ref] = {}  # of operands that calls cannot walk
         self._updated: dict[Value, Ref] = {}  # what calls of scatters give
+        self.read_turned = read_turned(f)
         self._uses = Counter(a for values in (*(i.args for i in f.instrs), f.results) for a in values)
         self._loc: Loc | None = None
         for i, p in enumerate(f.params):
@@ -70,7 +67,7 @@ class Program:
         self.params.append(root)
         if p.type.size:
             steps = contiguous_strides(p.type.shape) if strides is None else strides
-            self._refs[p] = Ref(root, views.strided(p.type.shape, steps))
+            self.refs[p] = Ref(root, views.strided(p.type.shape, steps))
 
     def _add(self, item: Item) -> Item:
         item.order = len(self.items)
@@ -149,7 +146,7 @@ class Program:
         if not root.is_memory:
             self.stored.add(root)
 
-    def _view(self, ref: Ref, find: Callable[[View], View | None]) -> Ref:
+    def view(self, ref: Ref, find: Callable[[View], View | None]) -> Ref:
         """`ref` through a further view; of a copy where it has none itself."""
         view = find(ref.view)
         if view is None:
@@ -158,8 +155,8 @@ class Program:
             assert view is not None
         return Ref(ref.root, view)
 
-    def _spread(self, ref: Ref, from_shape: Shape, shape: Shape, dims: Shape) -> Ref:
-        return self._view(ref, lambda v: views.broadcast(v, from_shape, shape, dims))
+    def spread(self, ref: Ref, from_shape: Shape, shape: Shape, dims: Shape) -> Ref:
+        return self.view(ref, lambda v: views.broadcast(v, from_shape, shape, dims))
 
     # Results.
 
@@ -169,7 +166,7 @@ class Program:
         if not size:
             self.results.append(Root(f"out{i}", dtype, 0, place))
             return
-        ref = self._refs[value]
+        ref = self.refs[value]
         ours = not ref.root.is_memory and ref.root.place is None and ref.root.size == size
         if not (ours and ref.view.is_identity() and not _is_const(ref)):
             ref = self.copy(ref)
@@ -191,7 +188,7 @@ class Program:
         if not sized:
             if instr.op in ("gather", "scatter", "scatter_add") and instr.args[1].type.size:
                 x, index = instr.args[:2]
-                self._checked(self._refs[index], index.type, x.type.shape[instr.attrs["axis"]], instr.op)
+                self._checked(self.refs[index], index.type, x.type.shape[instr.attrs["axis"]], instr.op)
             return
         handler = _HANDLERS.get(instr.op)
         if handler is not None:
@@ -199,10 +196,10 @@ class Program:
         else:
             if not TABLE[instr.op].elementwise:
                 raise NotImplementedError(f"no schedule for the op {instr.op}")
-            refs = [self._refs[a] for a in instr.args]
+            refs = [self.refs[a] for a in instr.args]
             outs = [self.map(instr.op, refs, instr.out.type.dtype, instr.out.type.size, **instr.attrs)]
         for value, ref in zip(instr.outs, outs, strict=True):
-            self._refs[value] = ref
+            self.refs[value] = ref
 
     def _const(self, instr: Instr) -> list[Ref]:
         value, t = instr.attrs["value"], instr.out.type
@@ -225,31 +222,31 @@ class Program:
 
     def _broadcast(self, instr: Instr) -> list[Ref]:
         (x,) = instr.args
-        return [self._spread(self._refs[x], x.type.shape, instr.attrs["shape"], instr.attrs["dims"])]
+        return [self.spread(self.refs[x], x.type.shape, instr.attrs["shape"], instr.attrs["dims"])]
 
     def _reshape(self, instr: Instr) -> list[Ref]:
-        return [self._refs[instr.args[0]]]
+        return [self.refs[instr.args[0]]]
 
     def _permute(self, instr: Instr) -> list[Ref]:
         (x,) = instr.args
-        return [self._view(self._refs[x], lambda v: views.permute(v, x.type.shape, instr.attrs["perm"]))]
+        return [self.view(self.refs[x], lambda v: views.permute(v, x.type.shape, instr.attrs["perm"]))]
 
     def _slice(self, instr: Instr) -> list[Ref]:
         (x,), a = instr.args, instr.attrs
         return [
-            self._view(
-                self._refs[x], lambda v: views.slice_(v, x.type.shape, a["start"], a["limit"], a["step"])
+            self.view(
+                self.refs[x], lambda v: views.slice_(v, x.type.shape, a["start"], a["limit"], a["step"])
             )
         ]
 
     def _flip(self, instr: Instr) -> list[Ref]:
         (x,) = instr.args
-        return [self._view(self._refs[x], lambda v: views.flip(v, x.type.shape, instr.attrs["axes"]))]
+        return [self.view(self.refs[x], lambda v: views.flip(v, x.type.shape, instr.attrs["axes"]))]
 
     def _diagonal(self, instr: Instr) -> list[Ref]:
         (x,) = instr.args
         window = diagonal_window(x.type.shape, instr.attrs["offset"])
-        return [self._view(self._refs[x], lambda v: views.diagonal(v, x.type.shape, window))]
+        return [self.view(self.refs[x], lambda v: views.diagonal(v, x.type.shape, window))]
 
     # Roots put together from parts.
 
@@ -274,13 +271,13 @@ class Program:
             n = x.type.shape[axis]
             if x.type.size:
                 start = _with(t.shape, axis, at, zero=True)
-                self._part(root, self._refs[x], self._window(root, t.shape, start, _with(t.shape, axis, at + n), ones))
+                self._part(root, self.refs[x], self._window(root, t.shape, start, _with(t.shape, axis, at + n), ones))
             at += n
         return [Ref(root, views.identity(t.size))]
 
     def _pad(self, instr: Instr) -> list[Ref]:
         t, x, a = instr.out.type, instr.args[0], instr.attrs
-        fill = self._refs[instr.args[1]]
+        fill = self.refs[instr.args[1]]
         if not x.type.size:
             return [Ref(fill.root, views.strided((t.size,), (0,), fill.view.offset))]
         root = self._assembled(t)
@@ -290,7 +287,7 @@ class Program:
         for start, stop, by in _around(t.shape, low, limit, step):
             window = self._window(root, t.shape, start, stop, by)
             self._part(root, Ref(fill.root, views.strided((window.size,), (0,), fill.view.offset)), window)
-        self._part(root, self._refs[x], self._window(root, t.shape, low, limit, step))
+        self._part(root, self.refs[x], self._window(root, t.shape, low, limit, step))
         return [Ref(root, views.identity(t.size))]
 
     # Reductions.
@@ -301,41 +298,15 @@ class Program:
             return [self.const(IDENTITY[instr.op], t.dtype, t.size)]
         gone = set(instr.attrs["axes"])
         runs = [(n, i in gone) for i, n in enumerate(x.type.shape)]
-        return [self.reduce(instr.op, self._refs[x], runs, t.dtype)]
+        return [self.reduce(instr.op, self.refs[x], runs, t.dtype)]
 
     def _arg(self, instr: Instr) -> list[Ref]:
         (x,), axis = instr.args, instr.attrs["axis"]
         shape = x.type.shape
         perm = (*(i for i in range(len(shape)) if i != axis), axis)
-        last = self._view(self._refs[x], lambda v: views.permute(v, shape, perm))
+        last = self.view(self.refs[x], lambda v: views.permute(v, shape, perm))
         n = shape[axis]
         return [self.reduce(instr.op, last, [(x.type.size // n, False), (n, True)], i64)]
-
-    # Products.
-
-    def _matmul(self, instr: Instr) -> list[Ref]:
-        x, y = instr.args
-        t = instr.out.type
-        m, k, n = x.type.shape[-2], x.type.shape[-1], y.type.shape[-1]
-        if not k:
-            return [self.const(0, t.dtype, t.size)]
-        if t.dtype.is_floating_point and min(m, k, n) > 1:
-            args = [(self._refs[v], v.type.shape) for v in (x, y)]
-            op = "matmul" if m * k * n >= BLAS_WORK else "contract"
-            return self.call(op, args, [(t.dtype, t.size)])
-        # As a sum of products, its axes in the order in which the larger operand lies in memory.
-        batch = x.type.shape[:-2]
-        rank = len(batch)
-        shape = (*batch, m, k, n)
-        kept = tuple(range(rank))
-        a = self._spread(self._refs[x], x.type.shape, shape, (*kept, rank, rank + 1))
-        b = self._spread(self._refs[y], y.type.shape, shape, (*kept, rank + 1, rank + 2))
-        order = kept + tuple(rank + i for i in _memory_order(a, b, shape, rank, m >= n))
-        a = self._view(a, lambda v: views.permute(v, shape, order))
-        b = self._view(b, lambda v: views.permute(v, shape, order))
-        product = self.map("mul", (a, b), t.dtype, math.prod(shape))
-        runs = [(shape[i], i == rank + 1) for i in order]
-        return [self.reduce("sum", product, runs, t.dtype)]
 
     # Indexing.
 
@@ -348,15 +319,15 @@ class Program:
         x, index = instr.args
         axis, batch, t = instr.attrs["axis"], instr.attrs["batch"], instr.out.type
         size = x.type.shape[axis]
-        checked = self._checked(self._refs[index], index.type, size, "gather")
+        checked = self._checked(self.refs[index], index.type, size, "gather")
         own = index.type.rank - batch
         at = (*range(batch), *range(axis, axis + own))
-        place = self._spread(checked, index.type.shape, t.shape, at)
+        place = self.spread(checked, index.type.shape, t.shape, at)
         if not size:
             zero = self.map("cast", (place,), t.dtype, t.size, dtype=t.dtype)
             return [self.map("bitwise_xor" if t.dtype.kind != "float" else "sub", (zero, zero), t.dtype, t.size)]
         kept = (*range(axis), *range(axis + own, t.rank))
-        return [self._gather_at(self._refs[x], x.type.shape, axis, place, t.shape, kept)]
+        return [self._gather_at(self.refs[x], x.type.shape, axis, place, t.shape, kept)]
 
     def _gather_at(self, x: Ref, shape: Shape, axis: int, place: Ref, out: Shape, kept: Shape) -> Ref:
         """Elements of `x` at `place` along `axis`, over `out`, whose axes `kept` are x's other axes."""
@@ -387,17 +358,17 @@ class Program:
     def _scatter(self, instr: Instr) -> list[Ref]:
         x, index, update = instr.args
         axis, batch, t = instr.attrs["axis"], instr.attrs["batch"], instr.out.type
-        old = self._refs[x]
+        old = self.refs[x]
         if not update.type.size:
             return [old]
         size = t.shape[axis]
-        checked = self._checked(self._refs[index], index.type, size, instr.op)
+        checked = self._checked(self.refs[index], index.type, size, instr.op)
         if index.type.rank == batch:
             kept = tuple(i for i in range(t.rank) if i != axis)
             narrow = i32 if size < 2**31 else i64  # half the lanes to compare
             checked = self.map("cast", (checked,), narrow, checked.view.size, dtype=narrow)
-            place = self._spread(checked, index.type.shape, t.shape, tuple(range(batch)))
-            new = self._spread(self._refs[update], update.type.shape, t.shape, kept)
+            place = self.spread(checked, index.type.shape, t.shape, tuple(range(batch)))
+            new = self.spread(self.refs[update], update.type.shape, t.shape, kept)
             if instr.op == "scatter_add":
                 new = self.map("add", (old, new), t.dtype, t.size)
             hit = self.map("eq", (self.iota(t.shape, axis, narrow), place), bool_, t.size)
@@ -409,7 +380,7 @@ class Program:
         rest, own = math.prod(t.shape[axis + 1 :]), math.prod(index.type.shape[batch:])
         (out,) = self.call(
             instr.op,
-            [(target, (lead, mid, size, rest)), (checked, (lead, own)), (self._refs[update], (lead, mid, own, rest))],
+            [(target, (lead, mid, size, rest)), (checked, (lead, own)), (self.refs[update], (lead, mid, own, rest))],
             [(t.dtype, t.size)],
         )
         out.root.alias = target.root
@@ -423,11 +394,11 @@ class Program:
         lines = (math.prod(x.type.shape[:axis]), x.type.shape[axis], math.prod(x.type.shape[axis + 1 :]))
         attrs = {k: v for k, v in instr.attrs.items() if k != "axis"}
         outs = [(o.type.dtype, o.type.size) for o in instr.outs]
-        return self.call(instr.op, [(self._refs[x], lines)], outs, **attrs)
+        return self.call(instr.op, [(self.refs[x], lines)], outs, **attrs)
 
     def _philox(self, instr: Instr) -> list[Ref]:
         t = instr.out.type
-        scalars = [self._refs[a] for a in instr.args]
+        scalars = [self.refs[a] for a in instr.args]
         refs = [Ref(root, views.strided((t.size,), (0,), view.offset)) for root, view in scalars]
         return [self.map("philox", refs, t.dtype, t.size)]
 
@@ -456,20 +427,6 @@ def merge_runs(runs: Sequence[tuple[int, bool]]) -> Pattern:
 
 def _with(shape: Shape, axis: int, value: int, *, zero: bool = False) -> Shape:
     return tuple(value if i == axis else (0 if zero else n) for i, n in enumerate(shape))
-
-
-def _memory_order(a: Ref, b: Ref, shape: Shape, rank: int, left: bool) -> list[int]:
-    """The axes m, k, n of a product ordered by the strides of the larger operand, its own absent axis first
-    (it has stride 0); an inner axis of size 1 does not matter."""
-    view = a.view if left else b.view
-    strides = views.strides_over(view, shape)
-    order = [0, 1, 2]
-    if strides is None:
-        return order
-    mine = strides[rank:]
-    if shape[rank] > 1 and shape[rank + 2] > 1:
-        return [0, 1, 2]  # the result has rows and columns: they stay in order, rows accumulate over k
-    return sorted(order, key=lambda i: -abs(mine[i]) if mine[i] else -math.inf)
 
 
 def _around(
@@ -503,7 +460,7 @@ _HANDLERS: Mapping[str, Callable[[Program, Instr], list[Ref]]] = {
     "pad": Program._pad,
     **dict.fromkeys(("sum", "prod", "max", "min"), Program._reduce),
     **dict.fromkeys(("argmax", "argmin"), Program._arg),
-    "matmul": Program._matmul,
+    "matmul": matmul,
     "gather": Program._gather,
     **dict.fromkeys(("scatter", "scatter_add"), Program._scatter),
     **dict.fromkeys(("cumsum", "sort"), Program._along_axis),
