@@ -281,6 +281,9 @@ from .functional.reductions import (
     var_mean,
 )
 from .functional.shaping import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
     broadcast_shapes,
     broadcast_tensors,
     broadcast_to,
@@ -290,6 +293,7 @@ from .functional.shaping import (
     narrow,
     numel,
     permute,
+    ravel,
     reshape,
     select,
     squeeze,

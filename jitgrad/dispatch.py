@@ -11,6 +11,7 @@ Imports: `tensors`, `autograd.graph`, `state`, `errors`, `ir`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -140,21 +141,25 @@ def _attach(op: OpDef, tensors: Sequence[Tensor], attrs: dict[str, Any], outs: t
 def lift(number: Any, dtype: DType, shape: Shape = ()) -> Tensor:
     """A tensor of `shape` filled with a Python number, outside the graph and never written to.
 
-    Raises DTypeError for a number that `dtype` does not hold; a fraction is cut off.
+    Raises DTypeError for a number that `dtype` does not hold, OverflowError for one that int64 does not; a fraction
+    is cut off.
     """
-    number = _as(number, dtype)
+    number = as_element(number, dtype)
     if state.recording is not None:
         return state.recording.constant(number, dtype, shape)
     array = np.ndarray(shape, dtype.numpy, np.asarray(number, dtype.numpy), 0, (0,) * len(shape))
     return make(array, _NUMBERS)
 
 
-def _as(number: Any, dtype: DType) -> bool | int | float:
+def as_element(number: Any, dtype: DType) -> bool | int | float:
     """`number` as the Python number that an element of `dtype` is."""
     if dtype.is_floating_point:
-        return float(number)
+        number = float(number)
+        # To infinity here, for numpy warns of it.
+        return number if dtype is f64 or not abs(number) >= _F32_OVERFLOW else math.copysign(math.inf, number)
     if dtype is bool_:
         return bool(number)
+    check_int(number)
     limits = np.iinfo(dtype.numpy)
     if not limits.min <= number <= limits.max:  # nan is in no range
         raise blame(DTypeError(
@@ -164,10 +169,20 @@ def _as(number: Any, dtype: DType) -> bool | int | float:
     return int(number)
 
 
+_F32_OVERFLOW = 2.0**128 - 2.0**103  # from here on the nearest float32 is infinity
+
+
+def check_int(number: Any) -> None:
+    """Raises OverflowError, as torch does, for an integer that neither int64 nor uint64 holds."""
+    if isinstance(number, int) and not -(1 << 63) <= number < 1 << 64:
+        raise OverflowError(f"int too big to convert: {number} does not fit int64")
+
+
 def wrapped(x: Any, dtype: DType) -> Any:
-    """A Python integer modulo 2^bits, as an integer `dtype` holds it; anything else as it is."""
+    """A Python integer modulo 2^bits, as an integer `dtype` holds it; anything else as it is. Raises OverflowError."""
     if not dtype.is_integer or not isinstance(x, int) or 0 <= x < 128:
         return x
+    check_int(x)
     low = x & ((1 << dtype.bits) - 1)
     return low - (1 << dtype.bits) if dtype.kind == "int" and low >> (dtype.bits - 1) else low
 

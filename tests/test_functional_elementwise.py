@@ -233,7 +233,7 @@ def test_numbers_that_a_dtype_does_not_hold():
     u = np.array([1, 200], np.uint8)
     check(lambda x: x + 300, np.array([45, 244], np.uint8), u)  # sums and products are modulo 2^8, as torch's
     check(lambda x: x * -1, np.array([255, 56], np.uint8), u)
-    for wrong in (lambda x: x == -1, lambda x: x > 300, lambda x: x // -3, lambda x: x.fill_(256)):
+    for wrong in (lambda x: x // -3, lambda x: x.fill_(256)):
         with pytest.raises(RuntimeError, match="without overflow"):
             wrong(jitgrad.from_numpy(u.copy()))
 

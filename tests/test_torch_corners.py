@@ -3,10 +3,14 @@ exact values. Every program runs eagerly and traced."""
 
 from __future__ import annotations
 
+import math
+import warnings
+
 import numpy as np
 import pytest
 
 import jitgrad
+import jitgrad.nn.functional as F
 
 MODES = [pytest.param(lambda f: f, id="eager"), pytest.param(jitgrad.trace, id="traced")]
 both = pytest.mark.parametrize("mode", MODES)
@@ -52,3 +56,296 @@ def test_writes_to_a_diagonal_are_in_the_graph(mode):
     y = x.detach().requires_grad_()
     program(y).backward()
     np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy())
+
+
+FRESH = {
+    "pad by nothing": lambda x: F.pad(x, (0, 0)),
+    "pad that cuts": lambda x: F.pad(x, (0, 0, 0, -1)),
+    "diff of order 0": lambda x: x.diff(n=0),
+    "pool of one": lambda x: F.max_pool2d(x[None], 1),
+    "pool with gaps": lambda x: F.max_pool2d(x[None], 1, 2),
+    "adaptive pool that keeps": lambda x: F.adaptive_avg_pool2d(x[None], (None, None)),
+    "topk of all": lambda x: x.topk(1, 1).values,
+}
+
+
+@both
+@pytest.mark.parametrize("function", FRESH.values(), ids=FRESH)
+def test_what_torch_makes_anew_is_no_view(mode, function):
+    x = jitgrad.zeros(2, 3)
+    mode(lambda x: function(x).add_(7))(x)
+    assert not x.any()
+
+
+LAYOUTS = {
+    "gather": lambda x, i: x.gather(0, i),
+    "scatter": lambda x, i: x.scatter(0, i, x),
+    "scatter_add": lambda x, i: x.scatter_add(0, i, x),
+    "scatter_add of a part": lambda x, i: x.scatter_add(0, i[:2, :3], x),
+    "einsum": lambda x, i: jitgrad.einsum("ij,kj->ki", x, x),
+    "einsum of an outer product": lambda x, i: jitgrad.einsum("bi,bj->bji", x, x),
+    "topk": lambda x, i: x.topk(2, 1).values,
+    "kthvalue": lambda x, i: x.kthvalue(2, 1).values,
+    "take_along_dim": lambda x, i: x.take_along_dim(i, 0),
+    "index_put": lambda x, i: x.index_put((i[0, :2], i[1, :2]), x[0, :2], accumulate=True),
+}
+
+
+@both
+@pytest.mark.parametrize("function", LAYOUTS.values(), ids=LAYOUTS)
+def test_results_lie_in_row_major_order(mode, function):
+    x = jitgrad.from_numpy(array(3, 4))
+    i = jitgrad.tensor([[2, 0, 1, 1], [0, 1, 2, 0], [1, 1, 0, 2]])
+
+    def program(x, i):
+        y = function(x, i)
+        flat = y.view(-1)
+        assert y.is_contiguous()
+        flat.zero_()
+        return y
+
+    assert not mode(program)(x, i).any()
+
+
+# -- numbers
+
+
+@both
+@pytest.mark.parametrize("function", [
+    lambda x: x + 2**70, lambda x: x - 2**64, lambda x: x.add(x, alpha=2**70), lambda x: 2**70 * x,
+    lambda x: x < 2**70, lambda x: x == 2**64, lambda x: x // 2**70, lambda x: x & 2**64,
+    lambda x: x.fill_(2**70), lambda x: jitgrad.full((2,), 2**70), lambda x: x - (2**63 + 1) * 2,
+])
+def test_integers_that_int64_does_not_hold(mode, function):
+    with pytest.raises(OverflowError, match="int too big to convert"):
+        mode(function)(jitgrad.tensor([1, 2]))
+
+
+@both
+def test_integers_that_a_narrow_dtype_does_not_hold(mode):
+    small, byte = jitgrad.tensor([1, -56], dtype=jitgrad.int8), jitgrad.tensor([1, 255], dtype=jitgrad.uint8)
+
+    def program(a, b):
+        compared = (a > 200, a < 200, a <= 200, a != 200, b == -1, b > -1, b > -1, b >= 256)
+        return compared, (b & -1, b | 256, a ^ 200, 2**63 * jitgrad.tensor([1, 2]))
+
+    compared, bits = mode(program)(small, byte)
+    assert [c.tolist() for c in compared] == [[n] * 2 for n in (False, True, True, True, False, True, True, False)]
+    assert [b.tolist() for b in bits] == [[1, 255], [1, 255], [-55, 0], [-(2**63), 0]]
+    assert all(c.dtype is jitgrad.bool for c in compared)
+
+
+@both
+def test_numbers_that_float32_does_not_hold_are_infinite_in_silence(mode):
+    def program(x):
+        return x * 1e300, x < 1e300, jitgrad.full((1,), -1e300), jitgrad.tensor([1e39]), x + 3.4028235e38
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = [y.item() for y in mode(program)(jitgrad.ones(1))]
+    assert got == [math.inf, True, -math.inf, math.inf, np.finfo(np.float32).max]
+
+
+# -- values and gradients
+
+
+def with_gradient(mode, function, values, dtype=jitgrad.float64):
+    x = jitgrad.tensor(values, dtype=dtype, requires_grad=True)
+    y = mode(function)(x)
+    y.sum().backward()
+    return y.tolist(), x.grad.tolist()
+
+
+@both
+@pytest.mark.parametrize(("values", "want", "gradient"), [
+    ([0.0, 200.0], [0.0, 200.0], [1.0, 1.0]), ([200.0, 0.0], [200.0, 200.0], [2.0, 0.0]),
+    ([-math.inf, 0.0, 1.0], [-math.inf, 0.0, 1.3132616875182228], None), ([-math.inf] * 3, [-math.inf] * 3, None),
+    ([1.0, math.inf, 2.0], [1.0, math.inf, math.inf], None), ([-math.inf, math.inf], [-math.inf, math.inf], None),
+    ([1.0, math.nan, 2.0], [1.0, math.nan, math.nan], None), ([1e300, 1.0], [1e300, 1e300], [2.0, 0.0]),
+    ([-1000.0, 0.0, 1000.0, 0.0], [-1000.0, 0.0, 1000.0, 1000.0], [1.0, 1.0, 2.0, 0.0]), ([], [], []),
+])
+def test_logcumsumexp_where_elements_lie_far_apart(mode, values, want, gradient):
+    got, grad = with_gradient(mode, lambda x: x.logcumsumexp(0), values)
+    np.testing.assert_allclose(got, want, rtol=1e-14)
+    if gradient is not None:
+        np.testing.assert_allclose(grad, gradient, atol=1e-14)
+
+
+def test_logcumsumexp_derivatives():
+    x = jitgrad.randn(3, 7, dtype=jitgrad.float64, requires_grad=True)
+    assert jitgrad.autograd.gradcheck(lambda x: x.logcumsumexp(1), (x,))
+    assert jitgrad.autograd.gradgradcheck(lambda x: x.logcumsumexp(0), (x,))
+    np.testing.assert_allclose(x.detach().logcumsumexp(1).exp().numpy(), x.detach().exp().cumsum(1).numpy(), rtol=1e-12)
+
+
+@both
+@pytest.mark.parametrize(("function", "values", "want", "gradient"), [
+    (lambda x: x.median(), [1.0, 1.0, 2.0], 1.0, [0.5, 0.5, 0.0]),
+    (lambda x: x.median(), [1.0, math.nan, math.nan], math.nan, [0.0, 0.5, 0.5]),
+    (lambda x: x**0.5, [-math.inf, -0.0, 0.0, 4.0, -1.0, math.inf], [math.nan, -0.0, 0.0, 2.0, math.nan, math.inf],
+     [math.nan, -math.inf, math.inf, 0.25, math.nan, 0.0]),
+    (lambda x: x**-0.5, [-math.inf, -0.0, 0.0, 4.0, math.inf], [math.nan, -math.inf, math.inf, 0.5, 0.0], None),
+    (lambda x: x.norm(3), [0.0, 0.0], 0.0, [0.0, 0.0]),
+    (lambda x: x.norm(0.5), [0.0, 1.0], 1.0, [0.0, 1.0]),
+    (lambda x: jitgrad.hypot(x, jitgrad.tensor([0.0, math.nan, math.nan, 4.0], dtype=x.dtype)),
+     [math.nan, math.inf, -math.inf, 3.0], [math.nan, math.inf, math.inf, 5.0], None),
+])
+def test_values_and_gradients_in_corners(mode, function, values, want, gradient):
+    got, grad = with_gradient(mode, function, values)
+    np.testing.assert_equal(np.signbit(np.nan_to_num(got)), np.signbit(np.nan_to_num(want)))
+    np.testing.assert_allclose(got, want)
+    if gradient is not None:
+        np.testing.assert_allclose(grad, gradient)
+
+
+@both
+def test_dtypes_that_meet(mode):
+    f, i, b = jitgrad.tensor([1.0]), jitgrad.tensor([1]), jitgrad.tensor([True])
+
+    def program(f, i, b):
+        return (
+            jitgrad.logaddexp(f, i), jitgrad.hypot(i, f), jitgrad.hypot(f, f.double()), f.add(i, alpha=0.5),
+            jitgrad.addcmul(f, b, b, value=0.5), jitgrad.addcmul(f, i * 2, f * 3, value=0.5), b.diff(),
+            F.mse_loss(b, f), F.dropout(i, 0.5, training=False),
+        )
+
+    got = mode(program)(f, i, b)
+    assert [t.dtype for t in got] == [jitgrad.float32] * 2 + [jitgrad.float64] + [jitgrad.float32] * 3 + [
+        jitgrad.bool, jitgrad.float32, jitgrad.int64
+    ]
+    np.testing.assert_allclose([t.item() for t in got if t.numel()][3:6], [1.5, 1.5, 4.0])
+
+
+@both
+@pytest.mark.parametrize(("function", "error", "message"), [
+    (lambda x: jitgrad.addcmul(x, x, x, value=0.5), RuntimeError, "argument value must not be a floating point"),
+    (lambda x: x.add(x, alpha=0.5), RuntimeError, "argument alpha must not be a floating point"),
+    (lambda x: F.mse_loss(x, x), RuntimeError, '"mse_loss" is not implemented for'),
+    (lambda x: F.mse_loss(x > 0, x > 0), RuntimeError, '"mse_loss" is not implemented for'),
+    (lambda x: jitgrad.hypot(x, x), RuntimeError, '"hypot" is not implemented'),
+    (lambda x: x.diff(n=-1), RuntimeError, "order must be non-negative"),
+    (lambda x: x[:0].median(0), IndexError, "dim 0 to have non-zero size"),
+    (lambda x: (x > 0).median(), RuntimeError, '"median" is not implemented'),
+    (lambda x: jitgrad.full((2,), 300, dtype=jitgrad.int8), RuntimeError, "without overflow"),
+    (lambda x: x[..., ..., 0], IndexError, "single ellipsis"),
+])
+def test_refusals(mode, function, error, message):
+    with pytest.raises(error, match=message):
+        mode(function)(jitgrad.tensor([1, 2]))
+
+
+@both
+def test_the_median_of_no_integers_is_the_least(mode):
+    assert mode(lambda x: x[:0].median())(jitgrad.tensor([1])) == -(2**63)
+
+
+# -- names and forms
+
+
+@both
+def test_axis_and_keepdims_mean_dim_and_keepdim(mode):
+    def program(x):
+        return (
+            x.sum(axis=0), x.mean(axis=-1, keepdims=True), jitgrad.amax(x, axis=(0, 1)), x.cumsum(axis=1),
+            jitgrad.cat([x, x], axis=1), x.max(axis=0).values, x.softmax(axis=0).sum(axis=0), x.squeeze(axis=0),
+            x.index_select(axis=1, index=jitgrad.tensor([2])), x.std(axis=0, keepdims=True),
+        )
+
+    x = array(2, 3)
+    want = (
+        x.sum(0), x.mean(-1, keepdims=True), x.max(), x.cumsum(1), np.concatenate([x, x], 1), x.max(0), np.ones(3), x,
+        x[:, 2:], x.std(0, ddof=1, keepdims=True),
+    )
+    for got, y in zip(mode(program)(jitgrad.from_numpy(x)), want, strict=True):
+        np.testing.assert_allclose(got.numpy(), y)
+    with pytest.raises(TypeError, match="got both 'dim' and 'axis'"):
+        jitgrad.ones(2).sum(dim=0, axis=0)
+
+
+@both
+def test_forms_of_indices(mode):
+    x = array(3, 4, 5)
+
+    def program(x):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            lists = x[[[0, 1], [2, 3]]], x[[slice(0, 2), 1]], x[[..., 1]]
+        return *lists, x[..., ...], x[..., 0, ...], x[0, ..., ...], x[..., None, ...]
+
+    want = x[[0, 1], [2, 3]], x[0:2, 1], x[..., 1], x, x[..., 0], x[0], x[..., None]
+    for got, y in zip(mode(program)(jitgrad.from_numpy(x)), want, strict=True):
+        np.testing.assert_array_equal(got.numpy(), y)
+    with pytest.warns(UserWarning, match="non-tuple sequence"):
+        jitgrad.from_numpy(x)[[[0, 1], [2, 3]]]
+
+
+@both
+def test_ravel_and_at_least_so_many_axes(mode):
+    def program(x):
+        row, number = x[0], x[0, 0]
+        return (
+            x.ravel(), x.t().ravel(), jitgrad.atleast_1d(number), *jitgrad.atleast_2d(row, number, x),
+            *jitgrad.atleast_3d([number, row, x]), x[:0].ravel(),
+        )
+
+    x = array(2, 3)
+    want = (
+        x.ravel(), x.T.ravel(), x[0, :1], x[:1], x[:1, :1], x, x[:1, :1, None], x[:1, :, None], x[:, :, None], x[:0, 0]
+    )
+    for got, y in zip(mode(program)(jitgrad.from_numpy(x)), want, strict=True):
+        np.testing.assert_array_equal(got.numpy(), y)
+    t = jitgrad.from_numpy(x)
+    assert jitgrad.atleast_2d(t) is t
+
+
+@both
+@pytest.mark.parametrize(("kind", "numpys"), [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")])
+@pytest.mark.parametrize("amounts", [(1, 2), (3, 0), (2, 1, 0, 2), (0, 0, 1, 1)])
+def test_borders_of_the_tensor_itself(mode, kind, numpys, amounts):
+    x = array(2, 4, 4)
+    widths = [(0, 0)] * (3 - len(amounts) // 2) + [amounts[i : i + 2] for i in range(0, len(amounts), 2)][::-1]
+    x = jitgrad.tensor(x, requires_grad=True)
+    y = mode(lambda x: F.pad(x, amounts, kind))(x)
+    np.testing.assert_array_equal(y.detach().numpy(), np.pad(x.detach().numpy(), widths, numpys))
+    (y * y).sum().backward()
+    places = np.pad(np.arange(32).reshape(2, 4, 4), widths, numpys)
+    want = 2 * x.detach().numpy().reshape(-1) * np.bincount(places.reshape(-1), minlength=32)
+    np.testing.assert_allclose(x.grad.numpy().reshape(-1), want)
+
+
+@pytest.mark.parametrize(("function", "error", "message"), [
+    (lambda x: F.pad(x, (4, 1), "reflect"), RuntimeError, r"got: padding \(4, 1\) at dimension 2 of input \[1, 3, 4\]"),
+    (lambda x: F.pad(x, (5, 1), "circular"), RuntimeError, "wrapping around more than once"),
+    (lambda x: F.pad(x[:, :, :0], (1, 1), "replicate"), RuntimeError, "elements to replicate"),
+    (lambda x: F.pad(x, (1, 1), "mirror"), NotImplementedError, "Unrecognised padding mode mirror"),
+    (lambda x: F.pad(x, (1, 1), "reflect", value=1.0), RuntimeError, "doesn't take in value"),
+    (lambda x: F.pad(x[0, 0], (1, 1), "reflect"), NotImplementedError, "not supported for 1D"),
+])
+def test_borders_that_are_refused(function, error, message):
+    with pytest.raises(error, match=message):
+        function(jitgrad.ones(1, 3, 4))
+
+
+def test_borders_after_a_cut():
+    x = jitgrad.from_numpy(array(1, 1, 4))
+    for kind, want in (("reflect", [2, 3, 4, 3]), ("circular", [2, 3, 4, 2]), ("replicate", [2, 3, 4, 4])):
+        assert F.pad(x, (-1, 1), kind)[0, 0].tolist() == want
+
+
+@both
+def test_places_of_the_largest_in_windows(mode):
+    x = jitgrad.tensor([[[1.0, 3.0, 2.0], [3.0, 3.0, 0.0], [math.nan, 1.0, 5.0]]])
+
+    def places(**options):
+        values, found = mode(lambda x: F.max_pool2d(x, return_indices=True, **options))(x)
+        assert found.dtype is jitgrad.int64
+        np.testing.assert_array_equal(x.numpy().reshape(-1)[found.numpy()], values.numpy())
+        return found[0].tolist()
+
+    assert places(kernel_size=2, stride=1) == [[1, 1], [6, 8]]
+    assert places(kernel_size=3, stride=1, padding=1) == [[1, 1, 1], [6, 6, 8], [6, 6, 8]]
+    assert places(kernel_size=2, ceil_mode=True) == [[1, 2], [6, 8]]
+    assert places(kernel_size=2, dilation=2, stride=1) == [[6]]
+    lowest = jitgrad.full((1, 2, 2), -math.inf)
+    _, found = mode(lambda x: F.max_pool2d(x, 2, 1, 1, return_indices=True))(lowest)
+    assert found[0].tolist() == [[0, 0, 1], [0, 0, 1], [2, 2, 3]]

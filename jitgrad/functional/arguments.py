@@ -56,7 +56,7 @@ def not_bool(function: str, *tensors: Tensor) -> None:
             raise blame(DTypeError(f'"{function}" is not implemented for {bool_}', hint="call .long() on it"))
 
 
-def is_number(x: Any, value: int) -> bool:
+def is_number(x: Any, value: float) -> bool:
     """Whether `x` is the Python number `value` (a tensor is not, nor a number that a recording leaves open)."""
     return not isinstance(x, Tensor) and x == value
 
@@ -145,6 +145,24 @@ def named(name: str, result: Any, sources: Sequence[Any]) -> Any:
     if isinstance(node, OpNode) and not any(isinstance(a, Tensor) and a._node is node for a in sources):
         node.__class__ = node_class(node.op_name, name)
     return result
+
+
+_NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets `dim` and `keepdim` be called `axis` and `keepdims` too, as torch does."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        for name, ours in _NUMPY_NAMES.items():
+            if name in kwargs:
+                if ours in kwargs:
+                    raise TypeError(f"{function.__name__}() got both {ours!r} and {name!r}")
+                kwargs[ours] = kwargs.pop(name)
+        return function(*args, **kwargs)
+
+    return wrapped
 
 
 def category_dtype(dtype: DType | None) -> DType:

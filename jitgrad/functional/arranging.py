@@ -16,7 +16,7 @@ from ..dispatch import apply, blame, cast, lift
 from ..errors import ShapeError
 from ..ir.types import i64, promote
 from ..tensors import Tensor, shape_of
-from .arguments import axis_of, ints, node_name, takes_ints, want_tensor, want_tensors
+from .arguments import axis_of, ints, node_name, numpy_names, takes_ints, want_tensor, want_tensors
 from .creation import iota
 from .elementwise import clone
 from .shaping import flatten, reshape, select, sliced, unsqueeze
@@ -53,6 +53,7 @@ def tile(input: Tensor, dims: Sequence[int]) -> Tensor:
     return repeat(input, (1,) * (input.ndim - len(dims)) + tuple(dims))
 
 
+@numpy_names
 def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Tensor:
     """Each element repeated `repeats` times in a row, along dim (of the flattened input without one)."""
     if dim is None:
@@ -68,6 +69,7 @@ def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Te
 # -- joining and splitting
 
 
+@numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors one after another along dim, in their common dtype. Raises ShapeError."""
     listed = want_tensors("cat", tensors)
@@ -97,6 +99,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 concat = concatenate = cat
 
 
+@numpy_names
 @node_name("Stack")
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors along a new axis at dim; all of one shape."""
@@ -154,6 +157,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     return tuple(out)
 
 
+@numpy_names
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` views of equal size along dim; the last may be smaller."""
     axis = axis_of(dim, want_tensor("chunk", input).ndim)
@@ -167,6 +171,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, -(-n // chunks), axis)
 
 
+@numpy_names
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The views input[0], input[1], ... along dim."""
     axis = axis_of(dim, want_tensor("unbind", input).ndim)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dispatch import apply, blame, cast, expand_to, lift
+from ..dispatch import apply, as_element, blame, cast, expand_to, lift
 from ..errors import DTypeError
 from ..ir.ops import TABLE
 from ..ir.types import DType, Shape, bool_, dtype_of, f64, i64
@@ -62,7 +62,9 @@ def array_from(data: Any, dtype: DType | None) -> np.ndarray:
     first = _first(plain)
     typed = isinstance(first, (np.ndarray, np.generic))
     try:
-        array = np.array(plain, dtype.numpy if dtype is not None and dtype.is_floating_point and not typed else None)
+        with np.errstate(over="ignore"):  # of a number that float32 does not hold
+            wanted = dtype.numpy if dtype is not None and dtype.is_floating_point and not typed else None
+            array = np.array(plain, wanted)
     except ValueError as error:
         raise ValueError(f"tensor(): data is not a regular nested sequence of numbers: {error}") from None
     if not array.dtype.isnative:
@@ -75,7 +77,8 @@ def array_from(data: Any, dtype: DType | None) -> np.ndarray:
         raise RuntimeError(f"tensor(): could not infer dtype of {type(first).__name__}")
     natural = defaults.dtype if array.dtype.kind == "f" else i64 if array.dtype.kind in "iu" else None
     if dtype is None:
-        return array.astype((dtype_of(array.dtype) if typed or natural is None else natural).numpy, copy=False)
+        with np.errstate(over="ignore"):
+            return array.astype((dtype_of(array.dtype) if typed or natural is None else natural).numpy, copy=False)
     if dtype.is_integer and not typed and array.dtype.kind in "iu" and array.size:
         limits = np.iinfo(dtype.numpy)
         if array.min() < limits.min or array.max() > limits.max:
@@ -146,7 +149,7 @@ def filled(value: Any, dtype: DType, shape: Shape) -> Tensor:
         raise RuntimeError(f"Trying to create tensor with negative dimension: {list(shape)}")
     if state.recording is not None:
         return lift(value, dtype, shape)
-    return make(np.full(shape, value, dtype.numpy))
+    return make(np.full(shape, as_element(value, dtype), dtype.numpy))
 
 
 def _number_dtype(value: Any) -> DType:

@@ -13,7 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from ..dispatch import Number, apply, blame, cast, common_shape, expand_to, lift, operands, result_dtype, wrapped
+from ..dispatch import (
+    Number,
+    apply,
+    blame,
+    cast,
+    check_int,
+    common_shape,
+    expand_to,
+    lift,
+    operands,
+    result_dtype,
+    wrapped,
+)
 from ..errors import DTypeError, JitgradError
 from ..ir.types import bool_, i64
 from ..state import defaults
@@ -187,14 +199,17 @@ def square(input: Tensor) -> Tensor:
 # -- arithmetic
 
 
-def _scaled(function: str, other: Any, alpha: Any) -> Any:
+def _scaled(input: Any, other: Any, alpha: Any, name: str = "alpha") -> Any:
+    """`other` times `alpha`, computed in the dtype that input and other have together."""
     if is_number(alpha, 1):
         return other
-    if isinstance(alpha, float) and isinstance(other, Tensor) and not other.dtype.is_floating_point:
-        raise RuntimeError(
-            f"{function}: for integral input tensors, argument alpha must not be a floating point number."
-        )
-    return other * alpha
+    dtype = result_dtype(input, other)
+    if isinstance(alpha, float) and not dtype.is_floating_point:
+        raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
+    check_int(alpha)
+    if not isinstance(other, Tensor):
+        return other * alpha
+    return mul(other if dtype is bool_ else cast(other, dtype), alpha)
 
 
 def _modular(input: Any, other: Any) -> tuple[Tensor, Tensor]:
@@ -212,7 +227,7 @@ def _fits(x: Any) -> bool:
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha * other; of bools, logical or."""
-    x, y = _modular(input, _scaled("add", other, alpha))
+    x, y = _modular(input, _scaled(input, other, alpha))
     return apply("bitwise_or" if x.dtype is bool_ else "add", x, y)
 
 
@@ -223,7 +238,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
             "Subtraction, the `-` operator, with a bool tensor is not supported.",
             hint="to invert a mask, use the `~` or `logical_not()` operator",
         ))
-    return apply("sub", *_modular(input, _scaled("sub", other, alpha)))
+    return apply("sub", *_modular(input, _scaled(input, other, alpha)))
 
 
 def _is_bool(x: Any) -> bool:
@@ -292,14 +307,26 @@ def remainder(input: Any, other: Any) -> Tensor:
     return apply("select", apply("eq", result, zero), signed, result)
 
 
+@node_name("Pow")
 def pow(input: Any, exponent: Any) -> Tensor:
-    """input to the power of exponent, elementwise. Raises RuntimeError for integers to a negative number."""
+    """input to the power of exponent, elementwise. Raises RuntimeError for integers to a negative number.
+
+    The numbers 0.5 and -0.5 mean the square root and what is 1 by it, of -inf and -0.0 too, as torch has it.
+    """
     dtype = result_dtype(input, exponent)
+    if dtype.is_floating_point and (is_number(exponent, 0.5) or is_number(exponent, -0.5)) and not input._weak:
+        root = _square_root(cast(input, dtype))
+        return root if exponent > 0 else apply("div", lift(1, dtype, tuple(root.shape)), root)
     if isinstance(exponent, int) and exponent < 0 and not dtype.is_floating_point:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     x, y = operands(input, exponent, dtype=dtype)
     not_bool("pow", x)
     return apply("pow", x, y)
+
+
+def _square_root(x: Tensor) -> Tensor:
+    """The square root, in memory that its backward does not need."""
+    return clone(apply("sqrt", x))
 
 
 def _binary_float(op: str, doc: str) -> Callable[[Any, Any], Tensor]:
@@ -329,10 +356,16 @@ maximum = _extremum("maximum", "bitwise_or", "The larger, elementwise; nan wins;
 minimum = _extremum("minimum", "bitwise_and", "The smaller, elementwise; nan wins; a tie shares the gradient.")
 
 
+def _two_floats(function: str, input: Any, other: Any) -> tuple[Tensor, ...]:
+    """Two tensors brought together, in a floating-point dtype. Raises DTypeError if neither is floating point."""
+    x, y = want_tensor(function, input), want_tensor(function, other, "other", 2)
+    return operands(x, y) if result_dtype(x, y).is_floating_point else operands(want_float(function, x), y)
+
+
 @node_name("Logaddexp")
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(exp(input) + exp(other)), without overflow."""
-    x, y = operands(want_float("logaddexp", input), want_float("logaddexp", other))
+    x, y = _two_floats("logaddexp", input, other)
     larger = apply("maximum", x, y)
     # Equal infinities differ by nan, and are their own result.
     apart = where(apply("eq", x, y), 0.0, apply("abs", apply("sub", x, y)))
@@ -341,13 +374,15 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 
 @node_name("Hypot")
 def hypot(input: Tensor, other: Tensor) -> Tensor:
-    """sqrt(input^2 + other^2), scaled by the larger so that the squares neither overflow nor vanish."""
-    x, y = operands(want_float("hypot", input), want_float("hypot", other))
+    """sqrt(input^2 + other^2), scaled by the larger so that the squares neither overflow nor vanish; infinite where
+    either is, beside nan too."""
+    x, y = _two_floats("hypot", input, other)
     x, y = apply("abs", x), apply("abs", y)
     high, low = apply("maximum", x, y), apply("minimum", x, y)
     plain = logical_or(eq(high, 0), isinf(high))
     ratio = where(plain, 0.0, div(low, where(plain, 1.0, high)))
-    return mul(high, sqrt(add(mul(ratio, ratio), 1)))
+    length = mul(high, sqrt(add(mul(ratio, ratio), 1)))
+    return where(logical_and(isnan(length), logical_or(isinf(x), isinf(y))), math.inf, length)
 
 
 def lerp(input: Tensor, end: Any, weight: Any) -> Tensor:
@@ -364,12 +399,12 @@ def lerp(input: Tensor, end: Any, weight: Any) -> Tensor:
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2."""
-    return add(input, mul(tensor1, tensor2), alpha=value)
+    return add(input, _scaled(input, mul(tensor1, tensor2), value, "value"))
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2."""
-    return add(input, div(tensor1, tensor2), alpha=value)
+    return add(input, _scaled(input, div(tensor1, tensor2), value, "value"))
 
 
 # -- comparison
@@ -377,11 +412,26 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 
 def _comparison(op: str, sign: str) -> Callable[[Any, Any], Tensor]:
     def function(input: Any, other: Any) -> Tensor:
-        return apply(op, *operands(input, other))
+        if _fits(input) and _fits(other):
+            return apply(op, *operands(input, other))
+        return _compared(op, input, other)
 
     function.__name__ = function.__qualname__ = op
     function.__doc__ = f"Whether input {sign} other, elementwise."
     return function
+
+
+def _compared(op: str, input: Any, other: Any) -> Tensor:
+    """A comparison with a large integer: with one that the dtype does not hold, of that integer's own value."""
+    dtype = result_dtype(input, other)
+    if dtype.is_integer:
+        limits = np.iinfo(dtype.numpy)
+        for x, t in ((input, other), (other, input)):
+            if isinstance(x, int) and isinstance(t, Tensor) and not limits.min <= x <= limits.max:
+                check_int(x)
+                zero, beyond = (lift(n, i64, tuple(t.shape)) for n in (0, 1 if x > 0 else -1))
+                return apply(op, *((beyond, zero) if x is input else (zero, beyond)))
+    return apply(op, *operands(input, other))
 
 
 eq = _comparison("eq", "==")
@@ -467,7 +517,7 @@ def _no_bits(op: str, x: Tensor) -> JitgradError:
 
 def _bitwise(op: str, doc: str) -> Callable[[Any, Any], Tensor]:
     def function(input: Any, other: Any) -> Tensor:
-        x, y = operands(input, other)
+        x, y = operands(input, other) if op.startswith("shift") else _modular(input, other)
         if x.dtype.is_floating_point or (op.startswith("shift") and x.dtype is bool_):
             raise _no_bits(op, x)
         return apply(op, x, y)

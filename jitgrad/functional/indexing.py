@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,10 +28,10 @@ from ..ir.ops.shape import inverse_permutation
 from ..ir.types import Shape, bool_, contiguous_strides, i64, u8
 from ..state import state
 from ..tensors import Tensor, concrete, make, shape_of
-from .arguments import axis_of, is_number, named, node_name, want_tensor
+from .arguments import axis_of, is_number, named, node_name, numpy_names, want_tensor
 from .creation import array_from, tensor
 from .elementwise import clone, mul, truth
-from .shaping import reshape
+from .shaping import contiguous, reshape
 
 # -- positions
 
@@ -113,6 +114,14 @@ def _as_index(item: Any) -> Any:
 
 
 def _items(index: Any) -> list[Any]:
+    if isinstance(index, list) and len(index) < 32 and any(
+        i is None or i is Ellipsis or isinstance(i, (list, tuple, slice, Tensor)) for i in index
+    ):
+        warnings.warn(
+            "Using a non-tuple sequence for multidimensional indexing is deprecated; use x[tuple(seq)] instead of "
+            "x[seq], or x[jitgrad.tensor(seq)] to index with the sequence as an array", stacklevel=4,
+        )
+        index = tuple(index)
     if isinstance(index, tuple):
         return [_as_index(i) for i in index]
     return [_as_index(index)]
@@ -143,8 +152,10 @@ def _bounds(s: slice, n: int) -> tuple[int, int, int]:
 def _parse(x: Tensor, index: Any) -> _Parsed:
     items = _items(index)
     dots = [i for i, item in enumerate(items) if item is Ellipsis]
-    if len(dots) > 1:
-        raise IndexError("an index can only have a single ellipsis ('...')")
+    if len(dots) > 1:  # as torch, where those behind the first stand for nothing
+        if any(_axes_used(item) for item in items[dots[1] :] if item is not Ellipsis):
+            raise IndexError("an index can only have a single ellipsis ('...')")
+        items = [item for i, item in enumerate(items) if i not in dots[1:]]
     shape = shape_of(x)
     used = sum(_axes_used(item) for item in items if item is not Ellipsis)
     if used > len(shape):
@@ -334,6 +345,7 @@ def _vector_index(function: str, index: Any, size: int, axis: int) -> Tensor:
     return checked_index(function, reshape(t, (-1,)) if t.ndim == 0 else t, size, axis)
 
 
+@numpy_names
 @node_name("IndexSelect")
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of input along dim that the vector `index` names."""
@@ -378,9 +390,11 @@ def _cut(x: Tensor, axis: int, like: Shape) -> Tensor:
 
 
 def _back(x: Tensor, perm: Shape) -> Tensor:
-    return apply("permute", x, perm=tuple(perm.index(i) for i in range(len(perm))))
+    """`x` with its axes in the order they had before they were permuted by `perm`, in row-major memory."""
+    return contiguous(apply("permute", x, perm=tuple(perm.index(i) for i in range(len(perm)))))
 
 
+@numpy_names
 @node_name("Gather")
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """out[i][j][k] = input[i][index[i][j][k]][k] (for dim=1): the shape of index."""
@@ -392,6 +406,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return out if shape_of(out) == shape else apply("reshape", out, shape=shape)
 
 
+@numpy_names
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` along dim, the other axes broadcast; of the flattened tensors without dim."""
     want_tensor("take_along_dim", input)
@@ -452,12 +467,14 @@ def _pasted(x: Tensor, corner: Tensor) -> Tensor:
     return apply("select", inside, wide, x)
 
 
+@numpy_names
 @node_name("Scatter")
 def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None) -> Tensor:
     """A copy with out[index[i][j]][j] = src[i][j] (for dim=0), or a number; of equal places the last wins."""
     return _scattered("scatter", "scatter", input, dim, index, value if src is None else src)
 
 
+@numpy_names
 @node_name("ScatterAdd")
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy with src[i][j] added at [index[i][j]][j] (for dim=0)."""
@@ -475,6 +492,7 @@ def _at_slices(op: str, function: str, input: Tensor, dim: int, index: Tensor, s
     return apply(op, x, at, update, axis=axis, batch=0)
 
 
+@numpy_names
 @node_name("IndexAdd")
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """A copy with the slices of alpha * source added at those along dim that the vector `index` names."""
@@ -482,12 +500,14 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     return _at_slices("scatter_add", "index_add", input, dim, index, scaled)
 
 
+@numpy_names
 @node_name("IndexCopy")
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy with the slices of source at those along dim that the vector `index` names."""
     return _at_slices("scatter", "index_copy", input, dim, index, source)
 
 
+@numpy_names
 @node_name("IndexFill")
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy with `value` in the slices along dim that the vector `index` names."""

@@ -18,7 +18,7 @@ from .arguments import axis_of, is_number, node_name, want_tensor, want_tensors
 from .arranging import diagonal
 from .elementwise import add, mul
 from .reductions import sum as total
-from .shaping import reshape
+from .shaping import contiguous, reshape
 
 
 def _pair(function: str, input: Any, other: Any) -> tuple[Tensor, Tensor]:
@@ -271,6 +271,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         value, letters = _contracted(value, letters, other, other_letters, needed, sizes)
     value, letters = _summed(value, letters, set(output))
     value = apply("permute", value, perm=tuple(letters.index(c) for c in output))
+    if len(listed) > 1:
+        value = contiguous(value)
     return expand_to(value, tuple(sizes[c] for c in output))
 
 

@@ -50,7 +50,8 @@ _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
     (ordering, "argsort cumprod cumsum diff kthvalue logcumsumexp median quantile sort topk unique"),
     (shaping, """
         broadcast_to contiguous dim element_size expand expand_as flatten is_same_size moveaxis movedim narrow numel
-        permute reshape reshape_as select size squeeze swapaxes swapdims t transpose unflatten unsqueeze view view_as
+        permute ravel reshape reshape_as select size squeeze swapaxes swapdims t transpose unflatten unsqueeze view
+        view_as
     """),
     (arranging, """
         chunk diag diag_embed diagonal flip fliplr flipud repeat repeat_interleave roll split tile tril triu unbind

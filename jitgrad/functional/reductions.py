@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections import namedtuple
+from collections.abc import Callable
 from typing import Any
 
 from ..dispatch import apply, blame, cast, expand_to, lift
@@ -16,7 +17,7 @@ from ..errors import AxisError, DTypeError, JitgradError
 from ..ir.types import DType, Shape, bool_, dtype_of, i64, keep_axes, u8
 from ..state import defaults
 from ..tensors import Tensor, concrete, shape_of
-from .arguments import Dims, axes_of, axis_of, named, node_name, want_float, want_tensor
+from .arguments import Dims, axes_of, axis_of, named, node_name, numpy_names, want_float, want_tensor
 from .creation import filled
 from .elementwise import abs as absolute
 from .elementwise import add, clone, div, isfinite, log, maximum, minimum, sqrt, sub, truth, where
@@ -39,6 +40,7 @@ def accumulated(input: Any, function: str, dtype: Any) -> Tensor:
     return x if x.dtype.is_floating_point else cast(x, i64)
 
 
+@numpy_names
 @node_name("Sum")
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over dim; of integers and bools in int64."""
@@ -46,6 +48,7 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = 
     return _reduced("sum", x, axes_of(dim, x.ndim), keepdim)
 
 
+@numpy_names
 @node_name("Prod")
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product over dim; of integers and bools in int64."""
@@ -57,6 +60,7 @@ def _count(x: Tensor, axes: Shape) -> int:
     return math.prod(x.shape[a] for a in axes)
 
 
+@numpy_names
 @node_name("Mean")
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over dim; nan of no elements. Raises DTypeError for integers without dtype."""
@@ -71,6 +75,7 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
     return apply("div", total, lift(_count(x, axes), x.dtype, shape_of(total)))
 
 
+@numpy_names
 def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """The mean of what is not nan."""
     x = want_float("nanmean", input)
@@ -78,6 +83,7 @@ def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return div(nansum(x, dim, keepdim), sum(there, dim, keepdim))
 
 
+@numpy_names
 def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum, nan counted as 0."""
     x = accumulated(input, "nansum", dtype)
@@ -106,6 +112,7 @@ def _variance(function: str, input: Tensor, dim: Any, unbiased: Any, keepdim: bo
     return apply("div", total, lift(freedom, x.dtype, shape_of(total)))
 
 
+@numpy_names
 @node_name("Var")
 def var(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
@@ -114,6 +121,7 @@ def var(
     return _variance("var", input, dim, unbiased, keepdim, correction)
 
 
+@numpy_names
 @node_name("Std")
 def std(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
@@ -122,6 +130,7 @@ def std(
     return _root(_variance("std", input, dim, unbiased, keepdim, correction))
 
 
+@numpy_names
 def var_mean(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
 ) -> tuple[Tensor, Tensor]:
@@ -130,6 +139,7 @@ def var_mean(
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, where_, keepdim)
 
 
+@numpy_names
 def std_mean(
     input: Tensor, dim: Dims = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None
 ) -> tuple[Tensor, Tensor]:
@@ -142,7 +152,7 @@ def std_mean(
 def norm(input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """The vector p-norm over dim: (sum |x|^p)^(1/p); p may be inf, -inf, 0 or "fro" (2).
 
-    The gradient of the 2-norm at 0 is 0.
+    The gradient at 0 is 0.
     """
     x = want_tensor("norm", input) if dtype is None else cast(input, dtype_of(dtype))
     if not x.dtype.is_floating_point:
@@ -160,13 +170,21 @@ def norm(input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False,
         return _reduced("sum", cast(truth(x), x.dtype), axes, keepdim)
     if order == 1.0:
         return _reduced("sum", size, axes, keepdim)
-    return power(_reduced("sum", power(size, order), axes, keepdim), 1.0 / order)
+    if order < 0.0:
+        return power(_reduced("sum", power(size, order), axes, keepdim), 1.0 / order)
+    terms = power(size, order) if order > 1.0 else _apart_from_zero(lambda t: power(t, order), size)
+    return _apart_from_zero(lambda t: power(t, 1.0 / order), _reduced("sum", terms, axes, keepdim))
+
+
+def _apart_from_zero(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`function`, which is 0 at 0, of x >= 0, with gradient 0 there."""
+    zero = apply("eq", x, lift(0, x.dtype, shape_of(x)))
+    return where(zero, 0.0, function(where(zero, 1.0, x)))
 
 
 def _root(x: Tensor) -> Tensor:
     """The square root of x >= 0, with gradient 0 at 0."""
-    zero = apply("eq", x, lift(0, x.dtype, shape_of(x)))
-    return where(zero, 0.0, sqrt(where(zero, 1.0, x)))
+    return _apart_from_zero(sqrt, x)
 
 
 def dist(input: Tensor, other: Tensor, p: float = 2.0) -> Tensor:
@@ -180,16 +198,17 @@ def dist(input: Tensor, other: Tensor, p: float = 2.0) -> Tensor:
 def _extremum_axes(function: str, x: Tensor, dim: Dims) -> Shape:
     axes = axes_of(dim, x.ndim)
     if 0 in [x.shape[a] for a in axes]:
-        raise _nothing(function, None if dim in (None, ()) else dim)
+        raise nothing(function, None if dim in (None, ()) else dim)
     return axes
 
 
-def _nothing(function: str, dim: Any) -> JitgradError:
+def nothing(function: str, dim: Any) -> JitgradError:
     """The error for the extremum of no elements."""
     what = "to be specified for input.numel() == 0" if dim is None else f"{dim} to have non-zero size"
     return blame(AxisError(f"{function}(): Expected reduction dim {what}."))
 
 
+@numpy_names
 @node_name("Amax")
 def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     """The largest over dim; nan wins; equal ones share the gradient. Raises ShapeError where there is none."""
@@ -197,6 +216,7 @@ def amax(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     return _reduced("max", x, _extremum_axes("amax", x, dim), keepdim)
 
 
+@numpy_names
 @node_name("Amin")
 def amin(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     """The smallest over dim; nan wins; equal ones share the gradient. Raises ShapeError where there is none."""
@@ -204,6 +224,7 @@ def amin(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
     return _reduced("min", x, _extremum_axes("amin", x, dim), keepdim)
 
 
+@numpy_names
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """`amin` and `amax`, as a named tuple (min, max)."""
     return _AMINMAX(amin(input, dim, keepdim), amax(input, dim, keepdim))
@@ -217,7 +238,7 @@ _AMINMAX = namedtuple("aminmax", ("min", "max"))
 def _argument(op: str, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     x = want_tensor(op, input)
     if x.type_.size == 0 and (dim is None or x.shape[axis_of(dim, x.ndim)] == 0):
-        raise _nothing(op, dim)
+        raise nothing(op, dim)
     if dim is None or x.ndim == 0:
         axis, kept = 0, (1,) * x.ndim
         x = apply("reshape", x, shape=(x.type_.size,))
@@ -228,11 +249,13 @@ def _argument(op: str, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     return apply("reshape", out, shape=kept) if keepdim else out
 
 
+@numpy_names
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The position of the (first) largest along dim, or in the flattened input; int64; nan wins."""
     return _argument("argmax", input, dim, keepdim)
 
 
+@numpy_names
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The position of the (first) smallest along dim, or in the flattened input; int64; nan wins."""
     return _argument("argmin", input, dim, keepdim)
@@ -258,6 +281,7 @@ def _picked(kind: Any, arg: Any, name: str, input: Tensor, dim: int, keepdim: bo
     return kind(values, index) if keepdim else kind(squeeze(values, axis), squeeze(index, axis))
 
 
+@numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """`max(x)` the largest; `max(x, dim)` the named tuple (values, indices); `max(x, y)` as `maximum`."""
     if isinstance(dim, Tensor):
@@ -268,6 +292,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return _picked(_MAX, argmax, "Max", x, dim, keepdim)
 
 
+@numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """`min(x)` the smallest; `min(x, dim)` the named tuple (values, indices); `min(x, y)` as `minimum`."""
     if isinstance(dim, Tensor):
@@ -281,11 +306,13 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 # -- truth
 
 
+@numpy_names
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether all elements over dim are not 0; true of none."""
     return _quantified("min", True, input, dim, keepdim)
 
 
+@numpy_names
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether any element over dim is not 0; false of none."""
     return _quantified("max", False, input, dim, keepdim)
@@ -304,6 +331,7 @@ def _quantified(op: str, of_none: bool, input: Tensor, dim: Dims, keepdim: bool)
     return _reduced(op, x, axes, keepdim)
 
 
+@numpy_names
 def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
     """How many elements over dim are not 0; int64."""
     return sum(truth(want_tensor("count_nonzero", input)), dim)
@@ -353,6 +381,7 @@ def _of_scalar(function: Any, x: Tensor) -> Tensor:
     return reshape(function(reshape(x, (1,)), 0), ())
 
 
+@numpy_names
 @node_name("Softmax")
 def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
     """exp(input) / sum(exp(input)) along dim, computed from the distance to the largest element."""
@@ -366,6 +395,7 @@ def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -
     return apply("div", weights, expand_to(_reduced("sum", weights, (axis,), True), shape))
 
 
+@numpy_names
 @node_name("LogSoftmax")
 def log_softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
     """log(softmax(input, dim)), without overflow."""
@@ -385,6 +415,7 @@ def softmin(input: Tensor, dim: int | None = None, dtype: DType | None = None) -
     return softmax(apply("neg", want_float("softmin", input)), dim, dtype)
 
 
+@numpy_names
 @node_name("Logsumexp")
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over dim, without overflow; -inf of no elements."""

@@ -6,16 +6,17 @@ Imports: `arguments`, `elementwise`, `dispatch`, `tensors`, `ir.types`.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..dispatch import apply, blame, expand_to
 from ..errors import ShapeError
 from ..ir.types import Shape
 from ..tensors import Size, Tensor, shape_of
-from .arguments import Dims, axes_of, axis_of, ints, node_name, takes_ints, want_tensor
+from .arguments import Dims, axes_of, axis_of, ints, node_name, numpy_names, takes_ints, want_tensor, want_tensors
 from .elementwise import clone
 
 # -- reshaping
@@ -82,7 +83,46 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     if not shape:
         return reshape(input, (1,))
+    if first == last:
+        return input
     return reshape(input, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+def ravel(input: Tensor) -> Tensor:
+    """All axes made one."""
+    return reshape(want_tensor("ravel", input), (input.type_.size,))
+
+
+def _of_each(function: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """`function`, of one tensor, for several: it gives a tuple then."""
+
+    @functools.wraps(function)
+    def wrapped(*tensors: Any) -> Any:
+        listed = want_tensors(function.__name__, tensors[0] if len(tensors) == 1 and not isinstance(tensors[0], Tensor)
+                              else tensors)
+        if len(tensors) == 1 and listed and tensors[0] is listed[0]:
+            return function(listed[0])
+        return tuple(function(x) for x in listed)
+
+    return wrapped
+
+
+@_of_each
+def atleast_1d(input: Tensor) -> Tensor:
+    """`input`; a 0-d tensor as a view with one axis. Of several tensors a tuple."""
+    return input if input.ndim else reshape(input, (1,))
+
+
+@_of_each
+def atleast_2d(input: Tensor) -> Tensor:
+    """`input`; one of fewer axes as a view with two, a vector as a row. Of several tensors a tuple."""
+    return input if input.ndim > 1 else reshape(input, (1, input.type_.size))
+
+
+@_of_each
+def atleast_3d(input: Tensor) -> Tensor:
+    """`input`; one of fewer axes as a view with three, a matrix with one behind. Of several tensors a tuple."""
+    return input if input.ndim > 2 else unsqueeze(atleast_2d(input), -1)
 
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
@@ -101,6 +141,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, (*shape[:axis], *inner, *shape[axis + 1 :]))
 
 
+@numpy_names
 @node_name("Squeeze")
 def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
     """Without the axes of size 1 (or those among `dim`)."""
@@ -109,6 +150,7 @@ def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
     return apply("reshape", input, shape=tuple(n for i, n in enumerate(shape) if n != 1 or i not in among))
 
 
+@numpy_names
 @node_name("Unsqueeze")
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With an axis of size 1 put at dim."""
@@ -251,6 +293,7 @@ def sliced(input: Tensor, axis: int, start: int, limit: int, step: int = 1) -> T
     )
 
 
+@numpy_names
 @node_name("Select")
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """The view input[index] along dim, which goes. Raises IndexError."""
@@ -267,6 +310,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     return apply("reshape", sliced(input, axis, at, at + 1), shape=(*shape[:axis], *shape[axis + 1 :]))
 
 
+@numpy_names
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """The view of `length` elements from `start` along dim."""
     axis = axis_of(dim, want_tensor("narrow", input).ndim)

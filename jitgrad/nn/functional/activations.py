@@ -103,8 +103,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     """
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-    x = want_float("dropout", input)
     if not training or p == 0.0:
-        return x
+        return want_tensor("dropout", input)
+    x = want_float("dropout", input)
     kept = (rand_like(x) >= p).to(x.dtype)
     return _placed(x, x * kept if p == 1.0 else x * (kept / (1.0 - p)), inplace)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from ...dispatch import blame, cast, result_dtype
+from ...errors import DTypeError
 from ...functional.arguments import node_name, want_tensor
 from ...functional.elementwise import absolute, where
 from ...functional.reductions import mean, sum
@@ -62,10 +64,16 @@ def mse_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean", weight: Tensor | None = None,
 ) -> Tensor:
-    """(input - target)^2. weight, of the loss's shape, multiplies it; "mean" then divides by its sum."""
+    """(input - target)^2. weight, of the loss's shape, multiplies it; "mean" then divides by its sum.
+
+    Raises DTypeError if neither is floating point.
+    """
     reduction = reduction_of(reduction, size_average, reduce)
     _pair("mse_loss", input, target)
-    difference = input - target
+    dtype = result_dtype(input, target)
+    if not dtype.is_floating_point:
+        raise blame(DTypeError(f'"mse_loss" is not implemented for {dtype}', hint="call .float() on it"))
+    difference = cast(input, dtype) - cast(target, dtype)
     return _weighted(difference * difference, weight, reduction)
 
 

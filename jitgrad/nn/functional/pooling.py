@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ...dispatch import blame
 from ...errors import ShapeError
-from ...functional.arguments import node_name, want_float, want_tensor
+from ...functional.arguments import named, node_name, want_float, want_tensor
 from ...functional.creation import tensor
-from ...functional.elementwise import isnan, where
+from ...functional.elementwise import clone, isnan, where
 from ...functional.linalg import matmul
 from ...functional.reductions import mean
-from ...functional.shaping import movedim
+from ...functional.shaping import expand, movedim
+from ...ir.types import i64
 from ...tensors import Tensor
 from .windows import padded, per_axis, shifts
 
@@ -25,31 +27,45 @@ Ints = int | Sequence[int]
 AXES = 2
 
 
-@node_name("MaxPool2DWithIndices")
 def max_pool2d(
     input: Tensor, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, dilation: Ints = 1,
-    ceil_mode: bool = False,
-) -> Tensor:
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:
     """The largest element of each window of (N, C, H, W) or (C, H, W); nan wins.
 
     stride is kernel_size by default. Of equal elements the first, in row-major order, gets the gradient.
-    ceil_mode: a last window that begins inside the input, but does not end there, counts too. Raises
-    RuntimeError, ShapeError in torch's words.
+    ceil_mode: a last window that begins inside the input, but does not end there, counts too. return_indices: also
+    the positions of those elements in the flattened H and W, int64. Raises RuntimeError, ShapeError in torch's words.
     """
     x = want_tensor("max_pool2d", input)
     windows = _Windows("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
     lowest = -math.inf if x.dtype.is_floating_point else int(np.iinfo(x.dtype.numpy).min)
+    places = _places(x, windows) if return_indices else None
     x = padded(x, lowest, windows.low, windows.high)
     # The last axis first: then the row-major first of equal elements is the first of both rounds.
     for axis in reversed(range(AXES)):
-        first, *rest = windows.along(x, axis)
-        x = first
-        for other in rest:
+        x, *rest = windows.along(x, axis)
+        if places is not None:
+            places, *positions = windows.along(places, axis)
+        for k, other in enumerate(rest):
             larger = other > x
             if x.dtype.is_floating_point:
                 larger = larger | isnan(other)
             x = where(larger, other, x)
-    return x
+            if places is not None:
+                places = where(larger, positions[k], places)
+    out = named("MaxPool2DWithIndices", x if x._view is None and x is not input else clone(x), (input,))
+    return out if places is None else (out, clone(places))
+
+
+def _places(x: Tensor, windows: _Windows) -> Tensor:
+    """For each element of the padded `x` its position in the flattened H and W, or the nearest one's."""
+    rows, columns = (
+        np.clip(np.arange(-lo, n + hi), 0, n - 1)
+        for n, lo, hi in zip(x.shape[-AXES:], windows.low, windows.high, strict=True)
+    )
+    plane = tensor(rows[:, None] * x.shape[-1] + columns, i64)
+    return expand(plane, (*x.shape[:-AXES], *plane.shape))
 
 
 @node_name("AvgPool2D")
@@ -154,7 +170,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) 
     for axis, parts in zip(range(x.ndim - AXES, x.ndim), asked, strict=True):
         if parts is not None:
             x = _adapted(x, axis, parts)
-    return x
+    return clone(x) if x is input else x
 
 
 def _adapted(x: Tensor, axis: int, parts: int) -> Tensor:
