@@ -137,6 +137,11 @@ class Program:
         read = _read(self.simplified)
         return frozenset(i for i, p in enumerate(self.simplified.params) if p in read)
 
+    @cached_property
+    def copied(self) -> frozenset[int]:
+        """The parameters whose content a backward may read, but which are overwritten before."""
+        return self.overwritten & self.used
+
     # -- stages
 
     @cached_property
@@ -178,7 +183,7 @@ class Program:
     @cached_property
     def _kept_strides(self) -> tuple[Strides, ...]:
         """The strides of the parameters as a backward finds them: copies are contiguous."""
-        return tuple(None if i in self.overwritten else s for i, s in enumerate(self.strides))
+        return tuple(None if i in self.copied else s for i, s in enumerate(self.strides))
 
     def backward(self, given: Given) -> Backward:
         """The backward: saved values and the `given` cotangents to gradients."""
@@ -261,9 +266,9 @@ class Program:
 
     def kept(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """The inputs as a backward will read them: copies of those that are about to be written to."""
-        if not self.overwritten:
+        if not self.copied:
             return inputs
-        return [_copy(t) if i in self.overwritten else t for i, t in enumerate(inputs)]
+        return [_copy(t) if i in self.copied else t for i, t in enumerate(inputs)]
 
 
 class Backward:
