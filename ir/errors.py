@@ -24,7 +24,7 @@ class JitgradError(Exception):
         super().__init__(message)
 
     def __str__(self) -> str:
-        lines = [self.message]
+        lines = [str(self.message)]
         if self.where:
             lines.append(self.where)
         if self.hint:

@@ -14,7 +14,6 @@ from typing import Any
 
 from . import autograd, functional
 from .autograd import Function, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
-from .dispatch import result_dtype as result_type
 from .errors import (
     AxisError,
     BoundsError,
@@ -90,6 +89,7 @@ from .functional.defaults import (
     iinfo,
     is_tensor,
     promote_types,
+    result_type,
     set_default_dtype,
 )
 from .functional.elementwise import (

@@ -20,7 +20,7 @@ from .autograd import views
 from .dispatch import OPERAND, apply, blame, cast, expand_to, lift
 from .errors import DTypeError, InplaceError, ShapeError
 from .functional import arranging, elementwise, indexing, linalg, random, shaping
-from .functional.arguments import want_tensor
+from .functional.arguments import want_number, want_tensor
 from .functional.creation import filled, from_numpy, tensor
 from .ir.types import DType, bool_, f32
 from .rng import Generator
@@ -233,6 +233,8 @@ def detach_(self: Tensor) -> Tensor:
 @_method
 def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Uniform random numbers in [from_, to)."""
+    want_number("uniform_", "from", from_)
+    want_number("uniform_", "to", to)
     drawn = random.uniform(shape_of(self), self.dtype, generator)
     return store(self, elementwise.add(elementwise.mul(drawn, to - from_), from_))
 

@@ -119,6 +119,8 @@ def set_rng_state(new_state: Tensor) -> None:
 def bits(generator: Generator | None, shape: Shape) -> Tensor:
     """int32 random words of `shape`; the generator (default: the default one) advances."""
     source = default_generator if generator is None else generator
+    if not isinstance(source, Generator):
+        raise TypeError(f"argument 'generator' must be jitgrad.Generator, not {type(source).__name__}")
     n = 1
     for size in shape:
         n *= size

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..autograd.graph import OpNode, node_class
-from ..dispatch import blame, cast
+from ..dispatch import Number, blame, cast
 from ..errors import DTypeError, JitgradError
 from ..ir.types import DType, Shape, bool_, normalize_axes, normalize_axis
 from ..state import defaults
@@ -21,18 +21,36 @@ from ..tensors import Tensor
 Dims = int | Sequence[int] | None
 
 
-def want_tensor(function: str, x: Any, name: str = "input", position: int = 1) -> Tensor:
+def want_tensor(function: str, x: Any, name: str = "input", position: int | None = 1) -> Tensor:
     """`x`, if it is a tensor. Raises TypeError in torch's words."""
     if not isinstance(x, Tensor):
-        raise TypeError(
-            f"{function}(): argument '{name}' (position {position}) must be Tensor, not {type(x).__name__}"
-        )
+        place = "" if position is None else f" (position {position})"
+        raise TypeError(f"{function}(): argument '{name}'{place} must be Tensor, not {type(x).__name__}")
     return x
 
 
 def want_tensors(function: str, xs: Iterable[Any]) -> list[Tensor]:
-    """`xs`, if all of them are tensors. Raises TypeError."""
+    """`xs`, if it is a list or tuple of tensors. Raises TypeError in torch's words."""
+    if not isinstance(xs, (list, tuple)):
+        raise TypeError(
+            f"{function}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(xs).__name__}"
+        )
     return [want_tensor(function, x, "tensors", i) for i, x in enumerate(xs)]
+
+
+def want_int(function: str, name: str, x: Any) -> int:
+    """`x` as an int, if it is one. Raises TypeError in torch's words."""
+    try:
+        return operator.index(x)
+    except TypeError:
+        raise TypeError(f"{function}(): argument '{name}' must be int, not {type(x).__name__}") from None
+
+
+def want_number(function: str, name: str, x: Any) -> Any:
+    """`x`, if it is a number or a tensor of one element. Raises TypeError in torch's words."""
+    if not isinstance(x, Number) and not (isinstance(x, Tensor) and x.type_.size == 1):
+        raise TypeError(f"{function}(): argument '{name}' must be Number, not {type(x).__name__}")
+    return x
 
 
 def as_float(function: str, x: Any) -> Tensor:
@@ -64,9 +82,16 @@ def is_number(x: Any, value: float) -> bool:
 def axis_of(dim: int, rank: int) -> int:
     """`dim` counted from the front. Raises AxisError."""
     try:
-        return normalize_axis(operator.index(dim), rank)
+        return normalize_axis(_dimension(dim), rank)
     except JitgradError as error:
         raise blame(error) from None
+
+
+def _dimension(dim: Any) -> int:
+    try:
+        return operator.index(dim)
+    except TypeError:
+        raise TypeError(f"a dimension must be int, not {type(dim).__name__}") from None
 
 
 def axes_of(dim: Dims, rank: int) -> Shape:
@@ -74,7 +99,7 @@ def axes_of(dim: Dims, rank: int) -> Shape:
     if type(dim) is int and rank:
         return (axis_of(dim, rank),)
     if dim is not None and not isinstance(dim, int):
-        dim = tuple(dim) if isinstance(dim, Iterable) else operator.index(dim)
+        dim = tuple([_dimension(d) for d in dim]) if isinstance(dim, Iterable) else _dimension(dim)
     try:
         return normalize_axes(None if dim == () else dim, rank)
     except JitgradError as error:

@@ -16,7 +16,7 @@ from ..dispatch import apply, blame, cast, lift
 from ..errors import ShapeError
 from ..ir.types import i64, promote
 from ..tensors import Tensor, shape_of
-from .arguments import axis_of, ints, node_name, numpy_names, takes_ints, want_tensor, want_tensors
+from .arguments import axis_of, ints, node_name, numpy_names, packed, takes_ints, want_int, want_tensor, want_tensors
 from .creation import iota
 from .elementwise import clone
 from .shaping import flatten, reshape, select, sliced, unsqueeze
@@ -103,7 +103,7 @@ concat = concatenate = cat
 @node_name("Stack")
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors along a new axis at dim; all of one shape."""
-    listed = [want_tensor("stack", x, "tensors", i) for i, x in enumerate(tensors)]
+    listed = want_tensors("stack", tensors)
     if not listed:
         raise RuntimeError("stack expects a non-empty TensorList")
     first = shape_of(listed[0])
@@ -163,6 +163,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     axis = axis_of(dim, want_tensor("chunk", input).ndim)
     if not input.ndim:
         raise RuntimeError("chunk expects at least a 1-dimensional tensor")
+    chunks = want_int("chunk", "chunks", chunks)
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     n = input.shape[axis]
@@ -207,13 +208,14 @@ def flipud(input: Tensor) -> Tensor:
 @node_name("Roll")
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Elements shifted along dims (of the flattened input without), those that fall off coming in again."""
-    moves = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    want_tensor("roll", input)
+    moves = packed("roll", "shifts", (shifts,))
     if dims is None:
         return reshape(roll(flatten(input), moves, (0,)), tuple(input.shape))
-    axes = (dims,) if isinstance(dims, int) else tuple(dims)
+    axes = packed("roll", "dims", (dims,))
     if len(moves) != len(axes):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(moves)}, dims:{len(axes)}")
-    out = want_tensor("roll", input)
+    out = input
     for move, dim in zip(moves, axes, strict=True):
         axis = axis_of(dim, out.ndim)
         n = out.shape[axis]
@@ -230,7 +232,7 @@ def _kept_triangle(input: Tensor, function: str, op: str, diagonal: int) -> Tens
     shape = shape_of(want_tensor(function, input))
     if len(shape) < 2:
         raise RuntimeError(f"{function}: input tensor must have at least 2 dimensions")
-    rank = len(shape)
+    rank, diagonal = len(shape), want_int(function, "diagonal", diagonal)
     row, column = iota(0, i64, rank - 2, shape), iota(0, i64, rank - 1, shape)
     keep = apply(op, column, apply("add", row, lift(diagonal, i64, shape)))
     return apply("select", keep, input, lift(0, input.dtype, shape))
@@ -276,6 +278,8 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 def diag_embed(input: Tensor, offset: int = 0) -> Tensor:
     """Matrices with the last axis of input on their diagonal `offset`, 0 elsewhere."""
     shape = shape_of(want_tensor("diag_embed", input))
+    offset = want_int("diag_embed", "offset", offset)
+    axis_of(-2, len(shape) + 1)  # a 0-d tensor has no axis for a diagonal
     n = shape[-1] + abs(offset)
     out = (*shape[:-1], n, n)
     rank = len(out)

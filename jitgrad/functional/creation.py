@@ -21,7 +21,7 @@ from ..ir.ops import TABLE
 from ..ir.types import DType, Shape, bool_, dtype_of, f64, i64
 from ..state import defaults, state
 from ..tensors import Tensor, again, concrete, make
-from .arguments import packed, want_tensor
+from .arguments import packed, want_number, want_tensor
 
 
 def check_device(device: Any) -> None:
@@ -185,9 +185,11 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 def full(
     size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor filled with `fill_value`, a number or a 0-d tensor, of its dtype unless one is given."""
+    """A tensor filled with `fill_value`, a number or a tensor of one element, of its dtype unless one is given."""
     shape = packed("full", "size", (size,))
-    if isinstance(fill_value, Tensor):
+    if isinstance(want_number("full", "fill_value", fill_value), Tensor):
+        if fill_value.ndim:
+            fill_value = apply("reshape", fill_value, shape=())
         t = _strong(fill_value, None if dtype is None else dtype_of(dtype))
         t = expand_to(cast(t, t.dtype if dtype is None else dtype_of(dtype)), shape)
         return finished(make(t._array.copy()) if isinstance(t._array, np.ndarray) else t, requires_grad, device)
@@ -276,7 +278,10 @@ def arange(
     """
     if end is None:
         start, end = 0, start
-    start, end, step = (x.item() if isinstance(x, (Tensor, np.generic)) else x for x in (start, end, step))
+    start, end, step = (
+        x.item() if isinstance(x, (Tensor, np.generic)) else want_number("arange", name, x)
+        for name, x in (("start", start), ("end", end), ("step", step))
+    )
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:

@@ -1,6 +1,6 @@
 """The default dtype, and what the dtypes are: limits, promotion.
 
-Imports: `tensors`, `state`, `ir.types`.
+Imports: `dispatch`, `tensors`, `state`, `ir.types`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dispatch import OPERAND, result_dtype
 from ..ir.types import DType, dtype_of, promote
 from ..state import defaults
 from ..tensors import Tensor
@@ -32,6 +33,18 @@ def get_default_dtype() -> DType:
 def promote_types(type1: Any, type2: Any) -> DType:
     """The dtype both convert to: bool < integer < float, then the wider."""
     return promote(dtype_of(type1), dtype_of(type2))
+
+
+def result_type(tensor1: Any, tensor2: Any) -> DType:
+    """The dtype of an operation of two tensors or numbers: those with dimensions decide, then 0-d tensors, then
+    numbers, where they are of a higher category (bool < integer < float). Raises TypeError for anything else."""
+    return result_dtype(_operand(tensor1, "tensor1"), _operand(tensor2, "tensor2"))
+
+
+def _operand(x: Any, name: str) -> Any:
+    if not isinstance(x, OPERAND):
+        raise TypeError(f"result_type(): argument '{name}' must be Tensor or Number, not {type(x).__name__}")
+    return x
 
 
 def can_cast(from_: Any, to: Any) -> bool:

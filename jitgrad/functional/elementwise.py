@@ -30,7 +30,7 @@ from ..errors import DTypeError, JitgradError
 from ..ir.types import bool_, i64
 from ..state import defaults
 from ..tensors import Tensor
-from .arguments import as_float, is_number, node_name, not_bool, want_float, want_tensor
+from .arguments import as_float, is_number, node_name, not_bool, want_float, want_int, want_tensor
 from .creation import filled
 
 
@@ -82,7 +82,7 @@ digamma = _float_function("digamma", "The derivative of lgamma")
 
 def polygamma(n: int, input: Tensor) -> Tensor:
     """The n-th derivative of digamma, elementwise. Raises RuntimeError for n < 0."""
-    if n < 0:
+    if want_int("polygamma", "n", n) < 0:
         raise RuntimeError(f"polygamma(n, x) does not support negative n (got {n})")
     x = as_float("polygamma", input)
     return apply("digamma", x) if n == 0 else apply("polygamma", x, n=n)
@@ -148,7 +148,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     not_bool("round", want_tensor("round", input))
     if not input.dtype.is_floating_point:
         return clone(input)
-    if decimals == 0:
+    if want_int("round", "decimals", decimals) == 0:
         return apply("round", input)
     scale = lift(10.0 ** builtins.abs(decimals), input.dtype, tuple(input.shape))
     out, back = ("mul", "div") if decimals > 0 else ("div", "mul")

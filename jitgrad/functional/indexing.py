@@ -414,6 +414,11 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     if dim is None:
         return gather(reshape(input, (-1,)), 0, reshape(indices, (-1,)))
     axis = axis_of(dim, input.ndim)
+    if input.ndim != indices.ndim or not input.ndim:
+        raise RuntimeError(
+            "take_along_dim(): input and indices should have the same number of dimensions, one or more, but got "
+            f"{input.ndim} and {indices.ndim}"
+        )
     rest = [tuple(1 if i == axis else n for i, n in enumerate(t.shape)) for t in (input, indices)]
     common = common_shape(*[lift(0, i64, shape) for shape in rest])
     both = [
@@ -485,6 +490,7 @@ def _at_slices(op: str, function: str, input: Tensor, dim: int, index: Tensor, s
     x = want_tensor(function, input)
     axis = axis_of(dim, x.ndim)
     at = _vector_index(function, index, x.shape[axis], axis)
+    want_tensor(function, source, "source", 4)
     update = cast(source, x.dtype) if source.ndim else apply("reshape", source, shape=(1,))
     want = tuple(at.shape[0] if i == axis else n for i, n in enumerate(x.shape))
     if shape_of(update) != want:
@@ -511,8 +517,8 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 @node_name("IndexFill")
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy with `value` in the slices along dim that the vector `index` names."""
-    axis = axis_of(dim, input.ndim)
-    n = index.type_.size
+    axis = axis_of(dim, want_tensor("index_fill", input).ndim)
+    n = want_tensor("index_fill", index, "index", 3).type_.size
     shape = tuple(n if i == axis else m for i, m in enumerate(input.shape))
     index = checked_index("index_fill", index, input.shape[axis] if input.ndim else 1, axis, wraps=True)
     number = not isinstance(value, Tensor)
@@ -525,6 +531,10 @@ def index_put(input: Tensor, indices: Sequence[Tensor], values: Tensor, accumula
     """A copy with values at input[indices], added to what is there if `accumulate`."""
     want_tensor("index_put", input)
     want_tensor("index_put", values, "values", 3)
+    if not isinstance(indices, (list, tuple)):
+        raise TypeError(
+            f"index_put(): argument 'indices' (position 2) must be tuple of Tensors, not {type(indices).__name__}"
+        )
     if not accumulate:
         return set_item(input, tuple(indices), values)
     zeros = lift(0, input.dtype, shape_of(input))

@@ -214,6 +214,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         if dims < 0 or dims > min(x.ndim, y.ndim):
             raise RuntimeError(f"tensordot expects dims >= 0 and within both tensors, but got dims={dims}")
         left, right = tuple(range(x.ndim - dims, x.ndim)), tuple(range(dims))
+    elif not isinstance(dims, Sequence) or len(dims) != 2:
+        raise TypeError("tensordot(): argument 'dims' must be int or a pair of lists of ints")
     else:
         left, right = (tuple((d,) if isinstance(d, int) else d) for d in dims)
         left = tuple(axis_of(d, x.ndim) for d in left)

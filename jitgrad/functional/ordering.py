@@ -15,7 +15,7 @@ import numpy as np
 from ..dispatch import apply, lift
 from ..ir.types import bool_, i64
 from ..tensors import Tensor, concrete, make
-from .arguments import axis_of, node_name, not_bool, numpy_names, want_float, want_tensor
+from .arguments import axis_of, node_name, not_bool, numpy_names, want_float, want_int, want_number, want_tensor
 from .creation import filled
 from .elementwise import add, clone, eq, logaddexp, logical_or, logical_xor, mul, sub, where
 from .reductions import accumulated, amax, argmax, nothing
@@ -43,7 +43,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
     """Each element less the one before it along dim, n times over; of bools, whether they differ."""
     x = want_tensor("diff", input)
-    axis = axis_of(dim, x.ndim)
+    axis, n = axis_of(dim, x.ndim), want_int("diff", "n", n)
     if not x.ndim:
         raise RuntimeError("diff expects input to be at least one-dimensional")
     if n < 0:
@@ -114,7 +114,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     x = want_tensor("topk", input)
     axis = axis_of(dim, x.ndim)
     n = x.shape[axis] if x.ndim else 1
-    if not 0 <= k <= n:
+    if not 0 <= want_int("topk", "k", k) <= n:
         raise RuntimeError("selected index k out of range")
     ordered = sort(x, axis, largest)
     if not x.ndim:
@@ -128,7 +128,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
     x = want_tensor("kthvalue", input)
     axis = axis_of(dim, x.ndim)
     n = x.shape[axis] if x.ndim else 1
-    if not 1 <= k <= n:
+    if not 1 <= want_int("kthvalue", "k", k) <= n:
         raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(axis))
     return _KTH(*_ranked(x, k - 1, axis, keepdim))
 
@@ -182,7 +182,7 @@ def _median_of_all(x: Tensor) -> Tensor:
 def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The q-quantile (0 <= q <= 1, a number) along dim, interpolated linearly; nan if there is any."""
     x = want_float("quantile", input)
-    if not 0 <= q <= 1:
+    if not 0 <= want_number("quantile", "q", q) <= 1:
         raise RuntimeError("quantile() q values must be in the range [0, 1]")
     if dim is None:
         kept = (1,) * x.ndim

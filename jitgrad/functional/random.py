@@ -17,7 +17,7 @@ from ..ir.types import DType, Shape, dtype_of, f32, f64, i32, i64
 from ..rng import Generator, bits
 from ..state import defaults
 from ..tensors import Tensor, shape_of
-from .arguments import ints, packed, want_float, want_tensor
+from .arguments import ints, packed, want_float, want_int, want_tensor
 from .creation import finished
 from .elementwise import add, lt, mul
 
@@ -116,6 +116,7 @@ def normal(
 
 def integers(low: int, high: int, shape: Shape, dtype: DType, generator: Generator | None) -> Tensor:
     """Integers in [low, high), each equally likely to 2^-32 (2^-53 for a range of 2^32 and more)."""
+    low, high = ints("random_", "bounds", (low, high))
     span = high - low
     if span <= 0:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
@@ -159,6 +160,9 @@ def randperm(
     n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """The integers 0 to n - 1 in random order: the order of n random words of 62 bits."""
+    n = want_int("randperm", "n", n)
+    if n < 0:
+        raise RuntimeError(f"n must be non-negative, got {n}")
     words = bits(generator, (2, n))
     high, low = _top(_half(words, 0), 31, i64), _top(_half(words, 1), 31, i64)
     key = apply("add", apply("mul", high, lift(1 << 31, i64, (n,))), low)

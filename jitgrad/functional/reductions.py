@@ -17,7 +17,7 @@ from ..errors import AxisError, DTypeError, JitgradError
 from ..ir.types import DType, Shape, bool_, dtype_of, i64, keep_axes, u8
 from ..state import defaults
 from ..tensors import Tensor, concrete, shape_of
-from .arguments import Dims, axes_of, axis_of, named, node_name, numpy_names, want_float, want_tensor
+from .arguments import Dims, axes_of, axis_of, named, node_name, numpy_names, want_float, want_number, want_tensor
 from .creation import filled
 from .elementwise import abs as absolute
 from .elementwise import add, clone, div, isfinite, log, maximum, minimum, sqrt, sub, truth, where
@@ -64,7 +64,7 @@ def _count(x: Tensor, axes: Shape) -> int:
 @node_name("Mean")
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over dim; nan of no elements. Raises DTypeError for integers without dtype."""
-    x = want_tensor("mean", input) if dtype is None else cast(input, dtype_of(dtype))
+    x = want_tensor("mean", input) if dtype is None else cast(want_tensor("mean", input), dtype_of(dtype))
     if not x.dtype.is_floating_point:
         raise blame(DTypeError(
             f"mean(): could not infer output dtype. Input dtype must be a floating point dtype. Got: {x.dtype}",
@@ -97,7 +97,7 @@ def _correction(unbiased: Any, correction: Any) -> float:
         raise TypeError("var() and std() take unbiased or correction, not both")
     if unbiased is not None:
         return 1 if unbiased else 0
-    return 1 if correction is None else correction
+    return 1 if correction is None else want_number("var", "correction", correction)
 
 
 def _variance(function: str, input: Tensor, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> Tensor:
@@ -154,7 +154,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False,
 
     The gradient at 0 is 0.
     """
-    x = want_tensor("norm", input) if dtype is None else cast(input, dtype_of(dtype))
+    x = want_tensor("norm", input) if dtype is None else cast(want_tensor("norm", input), dtype_of(dtype))
     if not x.dtype.is_floating_point:
         raise blame(
             DTypeError(f"norm: Expected a floating point tensor as input. Got {x.dtype}", hint="x.float().norm()")
@@ -370,7 +370,7 @@ def finite_top(x: Tensor, axes: Shape) -> Tensor:
 
 
 def _soft(function: str, input: Any, dim: int | None, dtype: Any) -> tuple[Tensor, int]:
-    x = want_tensor(function, input) if dtype is None else cast(input, dtype_of(dtype))
+    x = want_tensor(function, input) if dtype is None else cast(want_tensor(function, input), dtype_of(dtype))
     x = want_float(function, x)
     if dim is None:
         raise TypeError(f"{function}() missing 1 required positional argument: 'dim'")

@@ -16,7 +16,18 @@ from ..dispatch import apply, blame, expand_to
 from ..errors import ShapeError
 from ..ir.types import Shape
 from ..tensors import Size, Tensor, shape_of
-from .arguments import Dims, axes_of, axis_of, ints, node_name, numpy_names, takes_ints, want_tensor, want_tensors
+from .arguments import (
+    Dims,
+    axes_of,
+    axis_of,
+    ints,
+    node_name,
+    numpy_names,
+    packed,
+    takes_ints,
+    want_tensor,
+    want_tensors,
+)
 from .elementwise import clone
 
 # -- reshaping
@@ -219,8 +230,8 @@ def matrix_transpose(input: Tensor) -> Tensor:
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Axes `source` put at the places `destination`, the others in their order."""
     rank = want_tensor("movedim", input).ndim
-    src = [axis_of(d, rank) for d in ((source,) if isinstance(source, int) else source)]
-    dst = [axis_of(d, rank) for d in ((destination,) if isinstance(destination, int) else destination)]
+    src = [axis_of(d, rank) for d in packed("movedim", "source", (source,))]
+    dst = [axis_of(d, rank) for d in packed("movedim", "destination", (destination,))]
     if len(src) != len(dst) or len(set(src)) != len(src) or len(set(dst)) != len(dst):
         raise RuntimeError(
             f"movedim: Invalid source or destination dims: source ({source} dims) should contain the same number of "
@@ -367,4 +378,4 @@ def broadcast_shapes(*shapes: Any) -> Size:
     """The shape that tensors of these shapes broadcast to. Raises ShapeError."""
     from ..ir.types import broadcast_shapes as common
 
-    return Size(common(*[(s,) if isinstance(s, int) else tuple(s) for s in shapes]))
+    return Size(common(*[packed("broadcast_shapes", "shapes", (s,)) for s in shapes]))

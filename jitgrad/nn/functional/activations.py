@@ -13,7 +13,7 @@ import warnings
 from typing import Any
 
 from ...functional import elementwise, reductions
-from ...functional.arguments import node_name, want_float, want_tensor
+from ...functional.arguments import node_name, want_float, want_number, want_tensor
 from ...functional.elementwise import erf, exp, expm1, log1p, sigmoid, tanh, where
 from ...functional.random import rand_like
 from ...inplace import write
@@ -101,7 +101,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
     The default generator draws. Not training: input as it is. Raises ValueError unless 0 <= p <= 1.
     """
-    if not 0.0 <= p <= 1.0:
+    if not 0.0 <= want_number("dropout", "p", p) <= 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0.0:
         return want_tensor("dropout", input)

@@ -12,7 +12,7 @@ import warnings
 
 from ...dispatch import apply, blame, cast
 from ...errors import DTypeError, ShapeError
-from ...functional.arguments import node_name, want_float, want_tensor
+from ...functional.arguments import node_name, want_float, want_int, want_number, want_tensor
 from ...functional.elementwise import exp, log, log1p, maximum, where
 from ...functional.reductions import amax, log_softmax, sum
 from ...functional.shaping import movedim
@@ -39,7 +39,8 @@ def cross_entropy(
     x = want_float("cross_entropy", input)
     want_tensor("cross_entropy", target, "target", 2)
     reduction = reduction_of(reduction, size_average, reduce)
-    if not 0.0 <= label_smoothing <= 1.0:
+    want_int("cross_entropy", "ignore_index", ignore_index)
+    if not 0.0 <= want_number("cross_entropy", "label_smoothing", label_smoothing) <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if target.shape == x.shape and x.ndim:
         return _soft_cross_entropy(x, target, weight, ignore_index, reduction, label_smoothing)
@@ -153,7 +154,7 @@ def _check_classes(function: str, x: Tensor, target: Tensor, weight: Tensor | No
 
 
 def _check_weight(function: str, weight: Tensor | None, classes: int) -> None:
-    if weight is not None and tuple(weight.shape) != (classes,):
+    if weight is not None and tuple(want_tensor(function, weight, "weight", 3).shape) != (classes,):
         raise blame(ShapeError(
             f"{function}: weight tensor should be defined either for all {classes} classes or no classes but got "
             f"weight tensor of shape: {list(weight.shape)}"
@@ -201,6 +202,7 @@ def binary_cross_entropy_with_logits(
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({x.shape})")
     log_yes = logsigmoid(x)
     if pos_weight is not None:
+        want_tensor("binary_cross_entropy_with_logits", pos_weight, "pos_weight", 7)
         log_yes = log_yes * ((pos_weight - 1.0) * target + 1.0)
     loss = (1.0 - target) * x - log_yes
     return reduced(loss if weight is None else loss * weight, reduction)

@@ -9,7 +9,7 @@ import math
 
 from ...dispatch import apply, blame
 from ...errors import DTypeError, ShapeError
-from ...functional.arguments import node_name, want_float, want_tensor
+from ...functional.arguments import node_name, want_float, want_int, want_tensor
 from ...functional.arranging import repeat_interleave
 from ...functional.creation import arange, ones_like, zeros
 from ...functional.elementwise import exp, where
@@ -65,6 +65,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     index = want_tensor("one_hot", tensor)
     if not index.dtype.is_integer:
         raise blame(DTypeError(f"one_hot is only applicable to index tensor of type LongTensor, got {index.dtype}"))
+    num_classes = want_int("one_hot", "num_classes", num_classes)
     if num_classes == -1:
         classes = concrete(index, "one_hot() without num_classes")
         if classes.size == 0:
@@ -94,9 +95,13 @@ def scaled_dot_product_attention(
             raise blame(ShapeError("scaled_dot_product_attention: query, key and value need two dimensions or more"))
         if t.dtype is not q.dtype:
             raise blame(DTypeError(f"Expected query, key, and value to have the same dtype, got {q.type_}, {t.type_}"))
-    if attn_mask is not None and is_causal:
-        raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
+    if attn_mask is not None:
+        want_tensor("scaled_dot_product_attention", attn_mask, "attn_mask", 4)
+        if is_causal:
+            raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
     if enable_gqa:
+        if min(q.ndim, key.ndim, value.ndim) < 3:
+            raise blame(ShapeError("scaled_dot_product_attention: with enable_gqa, axis -3 is that of the heads"))
         key, value = _repeat_heads(key, q.shape[-3]), _repeat_heads(value, q.shape[-3])
     factor = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = matmul(q * factor, key.transpose(-2, -1))

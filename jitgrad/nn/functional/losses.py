@@ -12,7 +12,7 @@ from typing import Any
 
 from ...dispatch import blame, cast, result_dtype
 from ...errors import DTypeError
-from ...functional.arguments import node_name, want_tensor
+from ...functional.arguments import node_name, want_number, want_tensor
 from ...functional.elementwise import absolute, where
 from ...functional.reductions import mean, sum
 from ...tensors import Tensor
@@ -49,11 +49,11 @@ def _pair(function: str, input: Any, target: Any) -> None:
         )
 
 
-def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+def _weighted(function: str, loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     """`loss` reduced; "mean" divides by the sum of weights where they are given."""
     if weight is None:
         return reduced(loss, reduction)
-    if weight.shape != loss.shape:
+    if want_tensor(function, weight, "weight", None).shape != loss.shape:
         raise ValueError("Inputs and weight must have the same size.")
     weighted = loss * weight
     return sum(weighted) / sum(weight) if reduction == "mean" else reduced(weighted, reduction)
@@ -74,7 +74,7 @@ def mse_loss(
     if not dtype.is_floating_point:
         raise blame(DTypeError(f'"mse_loss" is not implemented for {dtype}', hint="call .float() on it"))
     difference = cast(input, dtype) - cast(target, dtype)
-    return _weighted(difference * difference, weight, reduction)
+    return _weighted("mse_loss", difference * difference, weight, reduction)
 
 
 @node_name("L1Loss")
@@ -85,7 +85,7 @@ def l1_loss(
     """|input - target|; its derivative where they are equal is 0. weight as in `mse_loss`."""
     reduction = reduction_of(reduction, size_average, reduce)
     _pair("l1_loss", input, target)
-    return _weighted(absolute(input - target), weight, reduction)
+    return _weighted("l1_loss", absolute(input - target), weight, reduction)
 
 
 @node_name("SmoothL1Loss")
@@ -97,7 +97,7 @@ def smooth_l1_loss(
 
     beta of 0 gives l1_loss. Raises RuntimeError for a negative one.
     """
-    if beta < 0:
+    if want_number("smooth_l1_loss", "beta", beta) < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
         return l1_loss(input, target, size_average, reduce, reduction)
@@ -116,10 +116,10 @@ def huber_loss(
 
     weight as in `mse_loss`. Raises RuntimeError unless delta is positive.
     """
-    if delta <= 0:
+    if want_number("huber_loss", "delta", delta) <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     reduction = reduction_of(reduction)
     _pair("huber_loss", input, target)
     distance = absolute(input - target)
     loss = where(distance <= delta, distance * distance * 0.5, (distance - 0.5 * delta) * delta)
-    return _weighted(loss, weight, reduction)
+    return _weighted("huber_loss", loss, weight, reduction)

@@ -27,6 +27,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     """
     x = want_tensor("pad", input)
     amounts = ints("pad", "pad", pad)
+    if not isinstance(mode, str):
+        raise TypeError(f"pad(): argument 'mode' must be str, not {type(mode).__name__}")
     if mode != "constant" and mode not in _BORDERS:
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if len(amounts) % 2:
