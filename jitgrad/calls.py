@@ -331,9 +331,12 @@ def run(
         for i in effects.divisors:
             if results[i]._array == 0:
                 raise ZeroDivisionError("float division by zero")
-    except BaseException:
+    except BaseException as error:
         for t in flagged:
             t._requires_grad = False
+        if not isinstance(error, Exception):  # an interrupt: the program may have run, and written in place
+            for position, _, _ in effects.writes:
+                inputs[position]._storage.version += 1
         raise
     call = Call(leaves, arguments, inputs, results, [])
     _commit(recorded, call)

@@ -163,6 +163,25 @@ def test_a_call_that_fails_writes_nothing(fails):
         assert t._version == before[2]
 
 
+def test_an_interrupt_leaves_no_backward_on_new_memory():
+    traced = jitgrad.trace(lambda x: (x.mul_(2), None)[1])
+    w, x = rand(5, requires_grad=True), rand(5, seed=1)
+    traced(x)
+    pending = (w * x).sum()
+    (program,) = traced.programs
+    run = program.plain
+
+    def interrupted(arrays):
+        run(arrays)
+        raise KeyboardInterrupt
+
+    program.__dict__["plain"] = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        traced(x)
+    with pytest.raises(InplaceError):
+        pending.backward()
+
+
 def test_a_division_of_numbers_that_fails_writes_nothing():
     @jitgrad.trace
     def step(t, a, b):
