@@ -429,3 +429,15 @@ def test_the_text_shows_the_product():
     parts = ("kernel 0: contraction",
              "for r0 < 64, c0 < 32:", "sum over k0 < 1000 (by 500 of k0", "result0[r0*32 + c0] =")
     assert all(part in text for part in parts)
+
+
+def test_an_operand_that_must_be_copied_is_whole_before_the_product_begins():
+    b = FunctionBuilder()
+    ct, y = (b.param(TensorType(f64, s), n) for s, n in (((3, 3), "ct"), ((3, 2), "y")))
+    f = b.finish("f", [b.mul(b.matmul(ct, y), y)])
+    strides = [None, (1, 3)]
+    for kernel in schedule(f, strides).kernels:
+        assert not set(kernel.reads()) & set(kernel.writes())
+    x, z = arguments(f)
+    got = compile_function(f, strides)([x, np.asfortranarray(z)])[0]
+    np.testing.assert_allclose(got, (x @ z) * z, rtol=1e-13)

@@ -321,6 +321,8 @@ class Grouping:
         into, other = _larger_first(a, b)
         if into.call is not None and (other.call is not None or not all(_may_follow(into, i) for i in other.items())):
             return reasons.FOLLOW
+        if into.call is not None and any(other in self._makers(ref.root) for ref in leaves(into.call.args)):
+            return reasons.PLACE  # a call's operands are whole before it begins
         if into.size != other.size:
             return self._joint_rows(into, other)
         if (into.after & other.before) or (other.after & into.before):
