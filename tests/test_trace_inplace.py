@@ -239,7 +239,8 @@ def test_only_the_rows_that_are_used_change():
     lambda t, i, v: t.__setitem__((slice(None), 2), t[:, 2] * 2),
     lambda t, i, v: t[4:7].add_(v), lambda t, i, v: t[:, 1].mul_(3),
     lambda t, i, v: (t[2:5].copy_(v), t[4:7].copy_(v * 2)), lambda t, i, v: t[::2].zero_(),
-    lambda t, i, v: t.__setitem__((i, i % 10), v[:, 0]),
+    lambda t, i, v: t.__setitem__((i, i % 10), v[:, 0]), lambda t, i, v: t.__setitem__(i[1], v[2]),
+    lambda t, i, v: (t.__setitem__(i[0], v[2]), t.__setitem__((slice(None), i[0]), 2.0)),
 ])
 def test_assignments_to_rows_and_slices(write):
     def step(t, i, v):

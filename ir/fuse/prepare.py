@@ -5,8 +5,9 @@ What is turned into what:
   - concat, pad: one map item for each part, which writes its window of the root
   - gather: a map item with a checked index, read at a computed place. Through elementwise operands it is
     pushed first (the element asked for is computed, not the whole array)
-  - scatter, scatter_add with one index a row: select(iota == index, new, old); others a call, in place on a
-    copy of the operand, or on the operand where a scatter made it for this one alone
+  - scatter, scatter_add with one index a row: select(iota == index, new, old), but for those that change a parameter
+    in place; these and others a call, in place on a copy of the operand, or on the operand where a scatter made it
+    for this one alone
   - matmul: a contraction, a call of BLAS, or multiplication and sum, which fuse (`factors`)
   - work over no elements: nothing; reductions of none: their identity
 
@@ -51,6 +52,7 @@ class Program:
         self._updated: dict[Value, Ref] = {}  # what calls of scatters give
         self.read_turned = read_turned(f)
         self._uses = Counter(a for values in (*(i.args for i in f.instrs), f.results) for a in values)
+        self._in_place = self._scatters_in_place(f)
         self._loc: Loc | None = None
         for i, p in enumerate(f.params):
             self._param(i, p, strides[i] if strides is not None else None)
@@ -355,6 +357,19 @@ class Program:
             axes += at.get(i, [(n, 0)])
         return Ref(x.root, views.canonical(x.view.offset, axes)), merged[0][1] if merged else 0
 
+    def _scatters_in_place(self, f: Function) -> set[Value]:
+        """The results of scatters into a parameter, one after the other, of which the last replaces it."""
+        made = {o: i for i in f.instrs if i.op in ("scatter", "scatter_add") for o in i.outs}
+        found: set[Value] = set()
+        for r, p in self.overwrites.items():
+            chain, x = [], f.results[r]
+            while x in made and self._uses[x] == 1:
+                chain.append(x)
+                x = made[x].args[0]
+            if x is f.params[p]:
+                found.update(chain)
+        return found
+
     def _scatter(self, instr: Instr) -> list[Ref]:
         x, index, update = instr.args
         axis, batch, t = instr.attrs["axis"], instr.attrs["batch"], instr.out.type
@@ -363,7 +378,7 @@ class Program:
             return [old]
         size = t.shape[axis]
         checked = self._checked(self.refs[index], index.type, size, instr.op)
-        if index.type.rank == batch:
+        if index.type.rank == batch and instr.out not in self._in_place:
             kept = tuple(i for i in range(t.rank) if i != axis)
             narrow = i32 if size < 2**31 else i64  # half the lanes to compare
             checked = self.map("cast", (checked,), narrow, checked.view.size, dtype=narrow)
