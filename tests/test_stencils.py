@@ -68,7 +68,8 @@ def long_loops(plan, n):
 def test_a_gradient_of_slices_is_written_in_windows():
     plan = schedule(rosenbrock())
     assert not [n for n in temporaries(plan) if n > 1], "nothing is padded, nothing is stored between kernels"
-    assert len(plan.kernels) <= 4
+    assert len(plan.kernels) == 2, "the sum is cut to the length of the interior, whose loop it shares"
+    assert len(long_loops(plan, N - 2)) == 1
     written = sorted((s.access.offset, np.prod(k.outer + k.inner, dtype=int))
                      for k in plan.kernels for s in k.stores() if s.access.buffer is plan.results[1])
     assert written == [(0, 1), (1, N - 2), (N - 1, 1)]
@@ -109,6 +110,20 @@ def test_work_on_a_concatenation_is_done_in_its_parts():
     assert len(plan.kernels) == 2
 
 
+def test_doubling_again_and_again_is_linear():
+    """What is doubled is one item in each piece, however often it is read."""
+    b = FunctionBuilder()
+    x, y = b.param(TensorType(f32, (4000,))), b.param(TensorType(f32, (6000,)))
+    v = b.concat(x, x, axis=0)
+    for _ in range(25):
+        v = b.add(v, v)
+    f = b.finish("f", [b.add(v, b.concat(y, window(b, y, (0,), (2000,)), axis=0))])
+    args = [np.ones(4000, np.float32), np.zeros(6000, np.float32)]
+    (got,) = compile_function(f)(args)
+    np.testing.assert_array_equal(got, np.full(8000, 2.0**25, np.float32))
+    assert sum(n.op == "add" for k in schedule(f).kernels for n in k.nodes()) <= 26 * 3
+
+
 def test_a_concatenation_that_is_read_twice_stays():
     b = FunctionBuilder()
     x, y = (b.param(TensorType(f32, (n,))) for n in (1000, 2000))
@@ -123,6 +138,7 @@ def choice(request, monkeypatch):
     stored, least = request.param
     monkeypatch.setattr(parts, "STORED", stored)
     monkeypatch.setattr(parts, "LEAST", least)
+    monkeypatch.setattr(parts, "LONGER", 64 if least else 0.01)
 
 
 @pytest.mark.parametrize("dtype", (f32, f64), ids=str)
@@ -160,6 +176,37 @@ def test_second_derivatives_of_a_stencil():
     np.testing.assert_allclose(traced, eager, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("op", ("sum", "prod", "max", "min"))
+@pytest.mark.parametrize("start", (0, 1, 2))
+def test_a_total_over_a_longer_line_shares_the_loop(op, start):
+    """y is written in windows, the interior of n - 2; the total is over n - 1 elements from `start` / 2 on."""
+    b = FunctionBuilder()
+    x = b.param(TensorType(f32, (N,)), "x")
+    zero = b.zeros(TensorType(f32, ()))
+    shifted = [b.mul(window(b, x, (k,), (N - 1,)), 2.0) for k in (0, 1)]
+    y = b.add(*(b.pad(v, zero, low=(1 - k,), high=(k,), interior=(0,)) for k, v in enumerate(shifted)))
+    line = window(b, x, (start // 2,), (N - 1,))
+    total = getattr(b, op)(b.mul(line, line) if start else b.neg(line), axes=(0,))
+    f = b.finish("f", [y, total])
+    assert len(long_loops(schedule(f), N - 2)) == 1
+    values = np.random.default_rng(start).integers(1, 3, N).astype(np.float32)
+    values[0], values[-1] = 7.0, -8.0
+    for got, want in zip(compile_function(f)([values]), interpret(f, [values]), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_total_whose_operand_is_stored_is_not_cut():
+    b = FunctionBuilder()
+    x = b.param(TensorType(f32, (N,)), "x")
+    zero = b.zeros(TensorType(f32, ()))
+    v = b.mul(window(b, x, (0,), (N - 1,)), 2.0)
+    y = b.add(b.pad(v, zero, low=(1,), high=(0,), interior=(0,)), b.pad(v, zero, low=(0,), high=(1,), interior=(0,)))
+    square = b.mul(v, v)
+    plan = schedule(b.finish("f", [y, square, b.sum(square, axes=(0,))]))
+    assert [s.access.buffer for k in plan.kernels for s in k.stores()].count(plan.results[2]) == 1
+    assert len(long_loops(plan, N - 2)) == 2
+
+
 @st.composite
 def stencils(draw):
     """A sum of products of slices of x, or a concatenation, seen through elementwise work, and x's gradient."""
@@ -190,6 +237,7 @@ def test_random_stencils(f, seed, stored):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "STORED", stored)
         patch.setattr(parts, "LEAST", 0)
+        patch.setattr(parts, "LONGER", 0.01)
         args = [np.random.default_rng(seed).integers(-2, 3, p.type.shape).astype(np.float32) for p in f.params]
         for got, want in zip(compile_function(f)(args), interpret(f, args), strict=True):
             np.testing.assert_array_equal(got, want)  # small integers: exact in any order
@@ -202,6 +250,7 @@ def test_random_functions_in_parts(f, seed, stored):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "STORED", stored)
         patch.setattr(parts, "LEAST", 0)
+        patch.setattr(parts, "LONGER", 0.01)
         f = strip(f)
         args = arguments(f, seed)
         try:

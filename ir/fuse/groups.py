@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from . import reasons
 from .inline import inline, leaves
-from .items import TRAPS, Item, Ref, Root, cost, fails
+from .items import TRAPS, Item, Ref, Root, cost
 from .kernel import ELEMENT, ROW
 from .pack import pack
 from .parts import work_in_parts
@@ -99,23 +99,9 @@ class Grouping:
         self._merge_into_rows()
 
     def _needed(self) -> list[Item]:
-        """Items that can fail and those that a stored root depends on, without what is only computed where it is
-        read."""
-        wanted: set[Item] = set()
-        todo = [item for root in self.program.stored for item in root.producers()]
-        todo += [item for item in self.program.items if fails(item.op, item.out.dtype)]
-        while todo:
-            item = todo.pop()
-            if item in wanted:
-                continue
-            wanted.add(item)
-            for root, _ in item.args:
-                todo += root.producers()
-            for root in item.outs:
-                if root.alias is not None:
-                    todo += root.alias.producers()
-        stored = self.program.stored
-        return [i for i in self.program.items if i in wanted and (not i.out.inline or i.out in stored)]
+        """The needed items without what is only computed where it is read."""
+        needed, stored = self.program.needed(), self.program.stored
+        return [i for i in self.program.items if i in needed and (not i.out.inline or i.out in stored)]
 
     # The graph of groups.
 

@@ -114,3 +114,4 @@ def fails(op: str, dtype: DType) -> bool:
 
 
 IDENTITY: dict[str, float] = {"sum": 0, "prod": 1}
+JOIN = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum"}  # of two elements

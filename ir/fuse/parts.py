@@ -8,6 +8,9 @@ what results writes its window: the interior in one kernel, the edges in small o
 A part that lies shifted against another is read at another step than the one that makes it. It is stored by a
 kernel before, or computed again where it is read.
 
+A sum of all elements of a line that is a little longer than the largest piece, computed from the same memory, is cut
+to its length: so they share a kernel, and what both compute.
+
 Cost model, in additions a step: `STORED` for an array that is written, and read by another kernel; to compute a
 part again, its operations and the distinct loads of what it is computed from, for each shift. The work is done part
 by part where that costs less than to store the arrays that were put together, and makes at most `MOST` pieces, of
@@ -20,12 +23,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from . import views
-from .items import TRAPS, Item, Ref, Root, cost
+from .items import JOIN, TRAPS, Item, Ref, Root, cost
 from .prepare import Program
 from .views import View
 
@@ -33,6 +36,7 @@ STORED = 16.0
 MOST = 32  # pieces
 LEAST = 256  # elements
 LARGEST = 64  # items done part by part together
+LONGER = 64  # of a line that is cut, the part that is cut off is at most one of so many
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,11 +65,10 @@ def work_in_parts(program: Program) -> None:
 class _Parts:
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.readers: dict[Root, list[Item]] = defaultdict(list)
+        self.readers = _readers(program.items)
         self.open: dict[Root, Whole] = {}  # not written yet
-        for item in program.items:
-            for root in dict.fromkeys(ref.root for ref in item.args):
-                self.readers[root].append(item)
+        self.lines: dict[int, set[Ref]] = {}  # what the largest pieces read, by their lengths
+        self.done: dict[Ref, Ref] = {}  # what was computed again
 
     def run(self) -> None:
         original, self.program.items = self.program.items, []
@@ -85,6 +88,8 @@ class _Parts:
                 self.open[item.out] = whole
         for root in list(self.open):
             self._close(root)
+        if self.lines:
+            self._cut_totals()
 
     def _add(self, item: Item) -> None:
         item.order = len(self.program.items)
@@ -140,12 +145,14 @@ class _Parts:
         self.program.stored -= set(whole.assembled)
         self.program.stored.add(root)
         root.item = None
-        writer = _Writer(self.program, again)
+        writer = _Writer(self.program, again, self.done)
         for window, work in whole.pieces:
             ref = writer.ref(work)
             copy = Item("map", "copy", (ref,), {}, (root,), ref.view.size, whole.items[-1].loc, window=window)
             root.writers.append(copy)
             self._add(copy)
+        largest = max(root.writers, key=lambda item: item.size)
+        self.lines.setdefault(largest.size, set()).update(_memory_of(largest.args[0]))
 
     def _computed_again(self, whole: Whole) -> set[Root] | None:
         """The roots that the pieces compute again; None where it costs least to put the roots together."""
@@ -164,20 +171,77 @@ class _Parts:
         return again if spent <= STORED * len(whole.assembled) else None
 
 
+    # Totals of lines that are a little longer than a piece.
+
+    def _cut_totals(self) -> None:
+        live = self.program.needed()
+        self.readers = _readers(live)
+        original, self.program.items = self.program.items, []
+        for item in original:
+            cut = self._cut(item) if item in live else None
+            if cut is not None:
+                self._write_cut(item, *cut)
+            self._add(item)
+
+    def _cut(self, item: Item) -> tuple[int, int] | None:
+        """Where in the line that `item` reduces a piece begins, and its length."""
+        if item.kind != "reduce" or item.op not in JOIN or len(item.pattern) > 1 or not self._is_cheap(item):
+            return None
+        read = _memory_of(item.args[0])
+        for length, others in self.lines.items():
+            spare = item.size - length
+            if 0 < spare * LONGER <= length and all(map(_is_line, read)):
+                starts = [_shift(r, o) for r in read for o in others if r.root is o.root and _is_line(o)]
+                fits = sorted(s for s in starts if 0 <= s <= spare)
+                if fits:
+                    return max(fits, key=fits.count), length
+        return None
+
+    def _is_cheap(self, total: Item) -> bool:
+        """Whether what the total is computed from is cheap, and nothing else reads it."""
+        (ref,) = total.args
+        if not _is_computed(ref.root) or not _is_whole(ref) or _work(ref.root) > STORED:
+            return False
+        todo, cone = [ref.root], {total}
+        while todo:
+            item = todo.pop().item
+            if item is not None and _may_move(item) and item not in cone:
+                cone.add(item)
+                todo += [arg.root for arg in item.args]
+        made = [item.out for item in cone if item is not total]
+        return not any(root in self.program.stored or not cone.issuperset(self.readers[root]) for root in made)
+
+    def _write_cut(self, item: Item, start: int, length: int) -> None:
+        """Make `item` the join of what is reduced before the piece, at it, and behind it."""
+        (ref,) = item.args
+        writer = _Writer(self.program, {ref.root}, self.done)
+        parts: list[Ref] = []
+        for begin, end in ((0, start), (start, start + length), (start + length, item.size)):
+            if begin < end:
+                part = writer.ref(Ref(ref.root, views.canonical(begin, [(end - begin, 1)])))
+                parts.append(self.program.reduce(item.op, part, [(end - begin, True)], item.out.dtype))
+        while len(parts) > 2:
+            parts[:2] = [self.program.map(JOIN[item.op], parts[:2], item.out.dtype, 1)]
+        item.kind, item.op, item.args, item.size, item.pattern = "map", JOIN[item.op], tuple(parts), 1, ()
+
+
 class _Writer:
     """Writes items for work; the operands in `again` are computed where they are read."""
 
-    def __init__(self, program: Program, again: set[Root]) -> None:
+    def __init__(self, program: Program, again: set[Root], done: dict[Ref, Ref]) -> None:
         self.program = program
         self.again = again
-        self.done: dict[Ref, Ref] = {}
+        self.done = done
+        self.made: dict[Work, Ref] = {}
 
     def ref(self, work: Work | Ref) -> Ref:
         if isinstance(work, Ref):
             return self._read(work, work.root in self.again)
         if work.item.op == "select" and (holds := _constant(work.args[0])) is not None:
             return self.ref(work.args[1 if holds else 2])
-        return self._map(work.item, [self.ref(arg) for arg in work.args])
+        if work not in self.made:
+            self.made[work] = self._map(work.item, [self.ref(arg) for arg in work.args])
+        return self.made[work]
 
     def _read(self, ref: Ref, again: bool) -> Ref:
         item = ref.root.item
@@ -195,6 +259,14 @@ class _Writer:
         assert made.root.item is not None
         made.root.item.loc = item.loc
         return made
+
+
+def _readers(items: Iterable[Item]) -> dict[Root, list[Item]]:
+    found: dict[Root, list[Item]] = defaultdict(list)
+    for item in items:
+        for root in dict.fromkeys(ref.root for ref in item.args):
+            found[root].append(item)
+    return found
 
 
 def _is_whole(ref: Ref) -> bool:
@@ -234,6 +306,38 @@ def _leaves(work: Work | Ref) -> Iterator[Ref]:
             yield at
         else:
             todo += at.args
+
+
+def _memory_of(ref: Ref) -> set[Ref]:
+    """What an element is computed from, through all that can be computed again; nothing where that is much."""
+    todo = [ref]
+    met: set[Ref] = set()
+    found: set[Ref] = set()
+    while todo:
+        if len(met) > LARGEST:
+            return set()
+        at = todo.pop()
+        if at in met:
+            continue
+        met.add(at)
+        item = at.root.item
+        if item is None or not _may_move(item):
+            found.add(at)
+            continue
+        args = [_seen(arg, at.view) for arg in item.args]
+        todo += [a for a in args if a is not None]
+    return {at for at in found if at.root.item is None or at.root.item.op != "const"}
+
+
+def _is_line(ref: Ref) -> bool:
+    """Whether memory is walked element by element, or not at all."""
+    return len(ref.view.axes) <= 1 and all(s in (0, 1) for _, s in ref.view.axes)
+
+
+def _shift(line: Ref, other: Ref) -> int:
+    """How far into `line` the other begins; -1 where one of them does not move."""
+    moves = line.view.axes[-1:] + other.view.axes[-1:]
+    return other.view.offset - line.view.offset if all(s for _, s in moves) else -1
 
 
 def _work(root: Root) -> float:
@@ -278,8 +382,8 @@ def _cells(size: int, wholes: Sequence[Whole]) -> list[tuple[View, Inside]] | No
                 both = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(box, own, strict=True))
                 if any(a >= b for a, b in both):
                     continue
-                within = {k: _restricted(w, _steps(both, box)) for k, w in inside.items()}
-                within[id(whole)] = _restricted(work, _steps(both, own))
+                within = {k: _restricted(w, _steps(both, box), _volume(box)) for k, w in inside.items()}
+                within[id(whole)] = _restricted(work, _steps(both, own), _volume(own))
                 found = {k: w for k, w in within.items() if w is not None}
                 if len(found) < len(within):
                     return None
@@ -318,6 +422,10 @@ def _box(window: View, shape: Sequence[int]) -> Box | None:
     return tuple(box[::-1]) if not left else None
 
 
+def _volume(box: Box) -> int:
+    return math.prod(b - a for a, b in box)
+
+
 def _steps(box: Box, outer: Box) -> View:
     """The steps of `outer` that are in `box`."""
     extents = tuple(b - a for a, b in outer)
@@ -328,11 +436,20 @@ def _steps(box: Box, outer: Box) -> View:
     return view
 
 
-def _restricted(work: Work | Ref, inner: View) -> Work | Ref | None:
-    """The work at the steps `inner` of its own."""
-    if isinstance(work, Ref):
-        return _seen(work, inner)
-    args = [_restricted(arg, inner) for arg in work.args]
-    if any(a is None for a in args):
-        return None
-    return Work(work.item, tuple(a for a in args if a is not None))
+def _restricted(work: Work | Ref, inner: View, size: int) -> Work | Ref | None:
+    """The work, of `size` steps, at the steps `inner` of its own."""
+    if inner.is_identity() and inner.size == size:
+        return work
+    done: dict[Work | Ref, Work | Ref | None] = {}
+
+    def at(part: Work | Ref) -> Work | Ref | None:
+        if part not in done:
+            if isinstance(part, Ref):
+                done[part] = _seen(part, inner)
+            else:
+                args = [at(arg) for arg in part.args]
+                found = tuple(a for a in args if a is not None)
+                done[part] = Work(part.item, found) if len(found) == len(args) else None
+        return done[part]
+
+    return at(work)

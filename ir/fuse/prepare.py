@@ -29,7 +29,7 @@ from ..ops.shape import diagonal_window
 from ..types import DType, Shape, TensorType, bool_, contiguous_strides, i32, i64
 from . import views
 from .factors import matmul, read_turned
-from .items import IDENTITY, Item, Pattern, Ref, Root
+from .items import IDENTITY, Item, Pattern, Ref, Root, fails
 from .pick import Pick
 from .views import View
 
@@ -143,6 +143,23 @@ class Program:
             return self._copies[ref]
         self.store(ref.root)
         return ref
+
+    def needed(self) -> set[Item]:
+        """Items that can fail and those that a stored root depends on."""
+        found: set[Item] = set()
+        todo = [item for root in self.stored for item in root.producers()]
+        todo += [item for item in self.items if fails(item.op, item.out.dtype)]
+        while todo:
+            item = todo.pop()
+            if item in found:
+                continue
+            found.add(item)
+            for root, _ in item.args:
+                todo += root.producers()
+            for root in item.outs:
+                if root.alias is not None:
+                    todo += root.alias.producers()
+        return found
 
     def store(self, root: Root) -> None:
         if not root.is_memory:

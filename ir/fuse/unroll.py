@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from ..types import bool_
 from . import views
-from .items import Item, Pattern, Ref, Root
+from .items import JOIN, Item, Pattern, Ref, Root
 from .pack import AGAIN, has_gaps, moving
 from .prepare import Program, merge_runs
 from .views import View
@@ -35,8 +35,6 @@ SHORT = 32  # places
 STREAMS = 8
 MANY = 64  # rows
 MOST = 768  # items
-
-_JOIN = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum"}
 
 
 class Digit(NamedTuple):
@@ -109,7 +107,7 @@ class _Graph:
 
     def digits(self, item: Item) -> Iterator[Digit]:
         """The short axes of a reduction: those that it runs over while others stay, and those that cut its rows."""
-        if item.op not in _JOIN:
+        if item.op not in JOIN:
             return
         if len(item.pattern) > 1:
             for (n, reduced), weight in zip(item.pattern, _weights(item.pattern), strict=True):
@@ -172,7 +170,7 @@ class _Region:
         if item.kind == "map":
             return digit
         run = _run_of(item.pattern, digit)
-        if run is None or item.op not in _JOIN or item.out.dtype is bool_:
+        if run is None or item.op not in JOIN or item.out.dtype is bool_:
             self.possible = False
             return None
         if item.pattern[run][1]:
@@ -281,7 +279,7 @@ class _Parts:
 
     def _joined(self, item: Item, places: list[Ref], out: Root) -> Ref:
         """The places joined in a tree, whose last item makes `out`."""
-        join = _JOIN[item.op]
+        join = JOIN[item.op]
         while len(places) > 2:
             level = len(places)
             pairs = [places[i : i + 2] for i in range(0, level, 2)]
