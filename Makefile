@@ -7,7 +7,7 @@ BENCH_VENV ?= .venv-bench
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo examples test quick lint types ulp bench clean
+.PHONY: help demo examples test quick lint types ulp stress bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ types: $(VENV)/test.stamp  ## check ir and codegen with mypy --strict
 
 ulp: $(VENV)/test.stamp  ## measure the vector mathematics at every float32 (ARGS="exp log --every 257")
 	$(BIN)/python -m tools.ulp $(ARGS)
+
+stress: $(VENV)/test.stamp  ## fork a thousand times and call ten thousand times on threads (ARGS="--forks 100")
+	$(BIN)/python -m tools.stress $(ARGS)
 
 bench: $(BENCH_VENV)/bench.stamp  ## compare with torch, jax and numba (ARGS="--only mlp --rounds 10")
 	$(BENCH_VENV)/bin/python -m benchmarks.run $(ARGS)

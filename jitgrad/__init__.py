@@ -314,6 +314,7 @@ from .ir.types import i16 as int16
 from .ir.types import i32 as int32
 from .ir.types import i64 as int64
 from .ir.types import u8 as uint8
+from .parallelism import get_num_threads, set_num_threads, threads
 from .printing import set_printoptions
 from .rng import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .tensors import Size, Tensor

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 import types
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .calls import Recorded, program_of, record, run, source_tensor
+from .locks import lock_of
 from .memory import Memory, call_memory
 from .program import Program
 from .pytree import Structure, flatten, paths
@@ -99,7 +99,7 @@ class TracedFunction:
         self.max_compiles = max_compiles
         self._entries: dict[Any, list[Entry]] = {}
         self._static_floats: frozenset[int] = frozenset()
-        self._lock = threading.RLock()
+        self._lock = lock_of(self)
         self._stats = _Stats()
         self._bind = binder(function)
 
