@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 
 from ..ir.core import Function
-from ..ir.fuse import schedule
+from ..ir.fuse import Schedule, schedule
 from .abi import CALL
 from .executable import Executable
 from .matmul import address_of as blas_address
@@ -145,6 +145,18 @@ def compile_function(
     """
     begun = time.perf_counter()
     plan = schedule(f, strides, overwrites=overwrites)
+    seconds = time.perf_counter() - begun
+    made = compile_schedule(f, plan, strides, overwrites)
+    made.compile_seconds += seconds
+    return made
+
+
+def compile_schedule(
+    f: Function, plan: Schedule, strides: Sequence[Sequence[int] | None] | None = None,
+    overwrites: Mapping[int, int] | None = None,
+) -> Executable:
+    """The same for a function whose kernels are known: `plan` was made of `f` with these strides and overwrites."""
+    begun = time.perf_counter()
     module = emit_module(plan, host())
     with _lock:
         llvm = compiler()

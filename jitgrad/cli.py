@@ -131,8 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         "--of", choices=PROGRAMS,
         help=f"the program whose {', '.join(NATIVE_STAGES)} is printed; default: joint, results and gradients in one",
     )
+    dump.add_argument("--measure", action="store_true", help="time each kernel alone, for --stage kernels")
     dump.add_argument("--no-loc", action="store_true", help="leave out source locations")
-    dump.add_argument("--json", action="store_true", help="print one JSON object: text, params, results, counts")
+    dump.add_argument("--json", action="store_true", help="print one JSON object: text, params, counts, ...")
     dump.add_argument("--seed", type=_seed, default=0, help="of the random tensors; default: 0")
     dump.set_defaults(command=_dump)
 
@@ -172,7 +173,7 @@ Print a stage of a Python function:
   simplified  after the passes
   forward     what computes the results, and the residuals that the backward reads
   backward    what computes the gradients from residuals and cotangents
-  kernels     the fused loops, before they become LLVM
+  kernels     the fused loops, before they become LLVM, with what each moves and computes
   llvm        the LLVM module as it is written
   optimized   the LLVM module after LLVM's passes
   asm         the machine code
@@ -189,6 +190,8 @@ def _dump(options: argparse.Namespace) -> None:
     path, name = _target(options.target)
     if options.of and options.stage in IR_STAGES:
         raise UsageError(f"--of is for --stage {', '.join(NATIVE_STAGES)}, not {options.stage}")
+    if options.measure and options.stage != "kernels":
+        raise UsageError(f"--measure is for --stage kernels, not {options.stage}")
     with _on_path(path):
         function = _load(path, name)
         args, kwargs = _arguments(options.args, np.random.default_rng(options.seed))
@@ -197,8 +200,9 @@ def _dump(options: argparse.Namespace) -> None:
         wanted = _require_grad(function, args, kwargs, options.grad_of)
         with _user_code(path, "when it was called"):
             recorded = _recorded(function, args, kwargs, wanted)
-    program = _program(recorded, flatten((args, kwargs))[0], wanted)
-    shown = _show(program, options)
+    leaves = flatten((args, kwargs))[0]
+    program = _program(recorded, leaves, wanted)
+    shown = _show(program, recorded, leaves, options)
     if options.json:
         print(json.dumps(_summary(shown, recorded, options), indent=2))
     else:
@@ -365,17 +369,24 @@ def _program(recorded: Recorded, leaves: list[Any], wanted: list[str] | None) ->
 
 @dataclass(frozen=True)
 class _Shown:
-    """What is printed: a function of the IR and its text at the stage; kernels where it has any."""
+    """What is printed: a function of the IR and its text at the stage; facts of its kernels where it has any."""
 
     function: Function
     text: str
-    kernels: int | None = None
+    kernels: list[dict[str, Any]] | None = None
 
 
-def _show(program: Program, options: argparse.Namespace) -> _Shown:
+def _show(program: Program, recorded: Recorded, leaves: list[Any], options: argparse.Namespace) -> _Shown:
     stage = options.stage
     if stage in NATIVE_STAGES:
-        return _show_native(program, stage, options.of or "joint")
+        from . import stages
+
+        part = options.of or "joint"
+        if part != "joint":
+            _split(program)
+        arrays = stages.inputs(program, recorded, leaves, part, options.seed) if options.measure else None
+        made = stages.native(program, stage, part, arrays)
+        return _Shown(made.function, made.text, made.kernels)
     functions: dict[str, Callable[[], Function]] = {
         "trace": lambda: program.recorded,
         "simplified": lambda: program.simplified,
@@ -384,28 +395,6 @@ def _show(program: Program, options: argparse.Namespace) -> _Shown:
     }
     function = functions[stage]()
     return _Shown(function, to_text(function, loc=not options.no_loc))
-
-
-def _show_native(program: Program, stage: str, part: str) -> _Shown:
-    from .codegen.compiler import compile_function
-    from .ir import fuse
-
-    if part == "joint":
-        function = program.joint if program.differentiable else program.primal
-    else:
-        function = getattr(_split(program), part)
-    strides = [*program.strides, *[None] * len(function.params)][: len(function.params)]
-    if part == "backward":
-        strides = [program.strides[i] if kind == "param" else None for kind, i in program.split.saved]
-        strides += [None] * len(program.differentiable)
-    made = compile_function(function, strides)
-    texts: dict[str, Callable[[], str]] = {
-        "kernels": lambda: fuse.to_text(made.schedule),
-        "llvm": lambda: made.llvm_text,
-        "optimized": made.optimized_text,
-        "asm": made.asm_text,
-    }
-    return _Shown(function, texts[stage](), len(made.schedule.kernels))
 
 
 def _split(program: Program) -> Any:
@@ -421,7 +410,7 @@ def _summary(shown: _Shown, recorded: Recorded, options: argparse.Namespace) -> 
     argument = dict(zip((p.name for p in recorded.function.params), recorded.param_paths, strict=True))
     counts = {"instructions": len(f.instrs), "ops": dict(Counter(i.op for i in f.instrs).most_common())}
     if shown.kernels is not None:
-        counts["kernels"] = shown.kernels
+        counts["kernels"] = len(shown.kernels)
     return {
         "function": f.name,
         "stage": options.stage,
@@ -432,7 +421,7 @@ def _summary(shown: _Shown, recorded: Recorded, options: argparse.Namespace) -> 
         ],
         "results": [str(t) for t in f.result_types],
         "counts": counts,
-    }
+    } | ({} if shown.kernels is None else {"kernels": shown.kernels})
 
 
 # -- opt and run

@@ -12,6 +12,7 @@ place), `build` (a group as loops and phases), `products` (matmuls as contractio
 Imports: `core`, `types` and `ops` of the IR.
 """
 
+from .facts import Facts, facts
 from .items import cost
 from .kernel import (
     ELEMENT,
@@ -21,6 +22,7 @@ from .kernel import (
     Buffer,
     CallKernel,
     Contraction,
+    Kernel,
     LoopKernel,
     Node,
     Operand,
@@ -29,9 +31,9 @@ from .kernel import (
     Store,
     to_text,
 )
-from .schedule import schedule
+from .schedule import explained, schedule
 
 __all__ = [
-    "ELEMENT", "KERNEL", "ROW", "Access", "Buffer", "CallKernel", "Contraction", "LoopKernel", "Node", "Operand",
-    "Phase", "Schedule", "Store", "cost", "schedule", "to_text",
+    "ELEMENT", "KERNEL", "ROW", "Access", "Buffer", "CallKernel", "Contraction", "Facts", "Kernel", "LoopKernel",
+    "Node", "Operand", "Phase", "Schedule", "Store", "cost", "explained", "facts", "schedule", "to_text",
 ]

@@ -349,21 +349,24 @@ def _contraction(kernel: Contraction) -> list[str]:
     return lines + [f"    {_store(s, axes)}" for s in kernel.stores]
 
 
-def to_text(schedule: Schedule) -> str:
-    """The schedule for people: buffers, then each kernel's loops. It is not parsed."""
+def to_text(schedule: Schedule, notes: Sequence[Sequence[str]] = ()) -> str:
+    """The schedule for people: buffers, then each kernel's loops, under its `notes`. It is not parsed."""
     lines = [f"schedule @{schedule.name} arena {schedule.arena_bytes} bytes"]
     named = dict.fromkeys([*schedule.params, *schedule.results, *(b for b, _ in schedule.constants)])
     lines += [f"  {b.name}: {b.dtype.code} x {b.size}  {b.place[0]} {b.place[1]}" for b in named]
     for i, kernel in enumerate(schedule.kernels):
         if i == schedule.commit:
             lines.append("commit: parameters are written to from here on")
-        if isinstance(kernel, LoopKernel):
-            lines.append(f"kernel {i}: loops")
-            lines += _loops(kernel)
-        elif isinstance(kernel, Contraction):
-            lines.append(f"kernel {i}: contraction")
-            lines += _contraction(kernel)
-        else:
-            lines.append(f"kernel {i}: call")
-            lines += _call(kernel)
+        kind, written = _kernel(kernel)
+        lines.append(f"kernel {i}: {kind}")
+        lines += [f"  ; {note}" for note in notes[i]] if notes else []
+        lines += written
     return "\n".join(lines) + "\n"
+
+
+def _kernel(kernel: Kernel) -> tuple[str, list[str]]:
+    if isinstance(kernel, LoopKernel):
+        return "loops", _loops(kernel)
+    if isinstance(kernel, Contraction):
+        return "contraction", _contraction(kernel)
+    return "call", _call(kernel)

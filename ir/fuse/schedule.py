@@ -19,6 +19,7 @@ from .overwrite import can_fail, copy_back, plan, rewrites_in_step, skip_idle
 from .parallel import split
 from .prepare import Program
 from .products import contraction
+from .reasons import why
 from .rows import block_rows
 from .widen import widen
 
@@ -36,11 +37,26 @@ def schedule(
     Raises ValueError for a function with control flow or with ops that only steer differentiation, and where a
     parameter that is overwritten has not the result's type, is not row-major or is overwritten twice.
     """
+    return _layout(f, strides, overwrites).schedule()
+
+
+def explained(
+    f: Function, strides: Sequence[Sequence[int] | None] | None = None, *,
+    overwrites: Mapping[int, int] | None = None,
+) -> tuple[Schedule, dict[Buffer, str]]:
+    """The same schedule, and for each buffer that one kernel passes on to another why that reader is not part of the
+    kernel."""
+    layout = _layout(f, strides, overwrites)
+    return layout.schedule(), layout.reasons()
+
+
+def _layout(
+    f: Function, strides: Sequence[Sequence[int] | None] | None, overwrites: Mapping[int, int] | None
+) -> _Layout:
     if overwrites:
         _check_overwrites(f, strides, overwrites)
     program = Program(f, strides, overwrites)
-    grouping = Grouping(program)
-    return _Layout(program, grouping).schedule()
+    return _Layout(program, Grouping(program))
 
 
 def _check_overwrites(
@@ -143,6 +159,18 @@ class _Layout:
                     home = self.grouping.home.get(root)
                     if home is None or home[0] is not group:
                         found.add(root)
+        return found
+
+    def reasons(self) -> dict[Buffer, str]:
+        """Why values are passed through memory, by buffer; the first reader's reason counts."""
+        found: dict[Buffer, str] = {}
+        for group in self.groups:
+            for item in group.items():
+                for ref in leaves(item.args):
+                    home = self.grouping.home.get(ref.root)
+                    passed = ref.root.producers() and not ref.root.inline and (home is None or home[0] is not group)
+                    if passed and self.buffer_of(ref.root) not in found:
+                        found[self.buffer_of(ref.root)] = why(self.grouping, group, ref)
         return found
 
     def kernel(self, group: Group) -> Kernel | None:
