@@ -11,14 +11,13 @@ cotangents, so gradients of any order are compiled.
 
 Invariants: residuals and results are fresh arrays, but for results that overwrite an input in place; inputs that
 the backward reads again are kept by reference and their version is checked.
-Imports: `autograd.graph`, `tensors`, `state`, `ir`; `codegen` only when something is compiled.
+Imports: `autograd.graph`, `locks`, `tensors`, `state`, `ir`; `codegen` only when something is compiled.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from .ir.ops.record import Nondiff
 from .ir.passes import run_pipeline, strip
 from .ir.residuals import Source, Split, split
 from .ir.types import TensorType
+from .locks import cached
 from .state import state
 from .tensors import Tensor, make
 
@@ -91,22 +91,22 @@ class Program:
         self._backwards: dict[Given, Backward] = {}
         self._gradients: dict[Given, Program] = {}
 
-    @cached_property
+    @cached
     def node_class(self) -> type[ProgramNode]:
         """The class of this program's nodes, named after the function: `lossBackward`."""
         return type(f"{self.recorded.name}Backward", (ProgramNode,), {"__slots__": ()})
 
-    @cached_property
+    @cached
     def result_types(self) -> tuple[TensorType, ...]:
         """The types of the differentiable results."""
         return tuple(self.recorded.result_types[r] for r in self.differentiable)
 
-    @cached_property
+    @cached
     def kept_results(self) -> tuple[int, ...]:
         """The results that the backward reads again."""
         return tuple(i for kind, i in self.split.saved if kind == "result")
 
-    @cached_property
+    @cached
     def reaches(self) -> tuple[int, ...]:
         """For each differentiable result, the members of `wrt` that a gradient can reach from it, as bits."""
         masks = {self.recorded.params[p]: 1 << k for k, p in enumerate(self.wrt)}
@@ -126,48 +126,48 @@ class Program:
                 masks.update((o, mask) for o in instr.outs if o.type.dtype.is_floating_point)
         return tuple(masks.get(self.recorded.results[r], 0) for r in self.differentiable)
 
-    @cached_property
+    @cached
     def tells_cotangents(self) -> bool:
         """Whether a backward that the user wrote depends on which results have a cotangent."""
         return any(i.op == "custom_grad" and i.attrs["sets"] for i in self.recorded.instrs)
 
-    @cached_property
+    @cached
     def used(self) -> frozenset[int]:
         """The parameters that the function reads at all."""
         read = _read(self.simplified)
         return frozenset(i for i, p in enumerate(self.simplified.params) if p in read)
 
-    @cached_property
+    @cached
     def copied(self) -> frozenset[int]:
         """The parameters whose content a backward may read, but which are overwritten before."""
         return self.overwritten & self.used
 
     # -- stages
 
-    @cached_property
+    @cached
     def simplified(self) -> Function:
         return run_pipeline(self.recorded)
 
-    @cached_property
+    @cached
     def primal(self) -> Function:
         """The function alone, as it is compiled where no gradient is needed."""
         return run_pipeline(strip(self.recorded))
 
-    @cached_property
+    @cached
     def joint(self) -> Function:
         """Forward and backward in one function; nothing steers a differentiation any more, so rules see all."""
         return run_pipeline(strip(vjp(self.simplified, self.wrt, self.differentiable)))
 
-    @cached_property
+    @cached
     def split(self) -> Split:
         return split(self.joint, len(self.recorded.params), len(self.recorded.results))
 
-    @cached_property
+    @cached
     def plain(self) -> Runner:
         """Runs the function alone: parameters to results."""
         return self._compile(lambda: self.primal, self.strides, self.overwrites())
 
-    @cached_property
+    @cached
     def forward(self) -> Runner:
         """Runs the forward: parameters to results and residuals."""
         return self._compile(lambda: self.split.forward, self.strides, self.overwrites(self.kept_results))
@@ -180,7 +180,7 @@ class Program:
             if self.in_place and r not in kept and self.strides[p] is None and f.result_types[r] == f.params[p].type
         }
 
-    @cached_property
+    @cached
     def _kept_strides(self) -> tuple[Strides, ...]:
         """The strides of the parameters as a backward finds them: copies are contiguous."""
         return tuple(None if i in self.copied else s for i, s in enumerate(self.strides))
@@ -278,19 +278,19 @@ class Backward:
         self._program = program
         self._given = given
 
-    @cached_property
+    @cached
     def _whole(self) -> Function:
         split = self._program.split
         absent = [len(split.saved) + i for i, there in enumerate(self._given) if not there]
         return run_pipeline(without(split.backward, absent)) if absent else split.backward
 
-    @cached_property
+    @cached
     def reads(self) -> tuple[Source, ...]:
         """What it reads of the saved values: where each comes from."""
         saved, read = self._program.split.saved, _read(self._whole)
         return tuple(source for source, p in zip(saved, self._whole.params, strict=False) if p in read)
 
-    @cached_property
+    @cached
     def run(self) -> Runner:
         """Runs it: what it reads and the given cotangents to gradients."""
         f, n = self._whole, len(self._program.split.saved)
