@@ -34,7 +34,8 @@ SINE = Turn("sine", 1.0)
 COSINE = Turn("cosine", 1.0, 0.5)
 TANGENT = Turn("tangent", 0.5)
 
-# Up to these angles the first part of pi times n is exact, and the parts together exact enough.
+# Up to these angles in steps of pi the first part of pi times n is exact, and the parts together exact enough; with
+# smaller steps up to smaller ones.
 _LIMIT = {f32: 1e5, f64: 1e9}
 _LIMIT_WITHOUT_FMA = 5e5  # f64
 
@@ -50,9 +51,9 @@ def reduce(m: Lanes, x: Vec, turn: Turn) -> tuple[Vec, Vec]:
     if x.dtype is f64:
         limit = _LIMIT[f64] if m.code.has_fma else _LIMIT_WITHOUT_FMA
         near = _near(m, x, turn, PI[f64] if m.code.has_fma else PI_SHORT[f64])
-        return _unless_far(m, x, turn, limit, near)
+        return _unless_far(m, x, turn, limit * turn.step, near)
     if m.code.has_fma:
-        return _unless_far(m, x, turn, _LIMIT[f32], _near(m, x, turn, PI[f32]))
+        return _unless_far(m, x, turn, _LIMIT[f32] * turn.step, _near(m, x, turn, PI[f32]))
     return _widened(m, x, turn)
 
 
