@@ -71,7 +71,6 @@ class Recorded:
     param_paths: list[str]
     reads_grad: list[tuple[Source, Any]]  # the key of the .grad of each, or None where it has none
     reached: list[Source]  # those that a gradient inside arrived at
-    met: list[tuple[Source, Tensor]]  # arguments (and .grad) that the function also reached by itself
     stand_ins: list[StandIn]  # until the first run is over
     consumed: frozenset[int]  # float arguments that are constants of the program
     survivors: list[tuple[Tensor, int]]  # tensors that the function stored, and their places
@@ -134,9 +133,10 @@ def _enter(recording: Recording, i: int, x: Any, name: str, static: bool) -> Any
     ident = re.sub(r"\W+", "_", name).strip("_") or f"arg{i}"
     if isinstance(x, np.ndarray):
         return recording.stand_in(from_numpy(x), Argument(i), ident).tensor
-    if isinstance(x, Tensor):
-        known = recording.known(x)
-        return known if known is not x else recording.stand_in(x, Argument(i), ident).tensor
+    if isinstance(x, Tensor):  # itself, as what the function reaches by itself: `x is w` is what it is in eager
+        if recording.known(x) is x:
+            recording.stand_in(x, Argument(i), ident)
+        return x
     if is_number(x) and not static:
         recording.floats[i] = x
         return recording.scalar(Argument(i), TensorType(f64, ()), ident, weak=type(x))
@@ -202,13 +202,14 @@ def _finish(
     is alive afterwards was stored by the function."""
     leaves, structure = _leaves(None if failed else holder[0])
     rebound = [m.tensor for m in recording.stand_ins if m.tensor._storage is not m.storage]
-    audits: dict[int, Broken | None] = {}
+    audits = Audits()
     plain = Exit(recording, [*leaves, *rebound], audits)
     whole = Exit(recording, [*leaves, *rebound, *recording.alive()], audits)
     plans = [(exit, *_plan(exit, leaves)) for exit in (plain, whole)]
     del leaves
     holder.clear()
     survivors = recording.alive()
+    audits.check_lost()
     exit, outputs, effects = plans[bool(survivors)]
     kept = [(t, exit.place(t)) for t in survivors]
     effects.divisors = [exit.result(v) for v in recording.divisors]
@@ -238,7 +239,6 @@ def _finish(
             if m.reads_grad and m.outside is not None
         ],
         reached=[m.source for m in made if m.reached],
-        met=[(m.source, m.outside) for m in made if m.met and m.outside is not None and not isinstance(m.source, Over)],
         stand_ins=list(made),
         consumed=frozenset(recording.consumed),
         survivors=kept,
@@ -280,15 +280,15 @@ def _plan(exit: Exit, leaves: list[Any]) -> tuple[list[int], Effects]:
 
 
 def source_tensor(source: Source, leaves: Sequence[Any]) -> Tensor:
-    """The tensor that a source gives at this call."""
+    """The tensor that a source gives at this call. Raises Gone if there is none any more."""
     match source:
         case Argument(i):
             x = leaves[i]
             if isinstance(x, Tensor):
                 return x
-            return make(x.view() if isinstance(x, np.ndarray) else np.asarray(x, np.float64))
-        case Capture(tensor):
-            return tensor
+            return make(np.asarray(x).view() if isinstance(x, np.ndarray) else np.asarray(x, np.float64))
+        case Capture():
+            return source.tensor
         case Over(array):
             return make(array.view())
         case GradOf(inner):

@@ -2,9 +2,9 @@
 
 A buffer is compared with a copy of its bytes (`bytearray.__eq__` is `memcmp`: about 20 us a MB in the cache, 40 to 60
 beyond, an eighth of what a CRC and a fortieth of what a BLAKE2 takes, and exact). The copy is shared by all that
-hold the same buffer with the same contents.
+hold the same buffer with the same contents. The buffer itself is not kept alive.
 
-Invariants: a held buffer is kept alive, so its id is its own. Imports: NumPy.
+Imports: NumPy.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ BUFFERS = (np.ndarray, bytearray, memoryview, array.array)
 
 
 class Held:
-    """A buffer, and what it was: the layout of an array and, with `elements`, what it held."""
+    """What a buffer was: the layout of an array and, with `elements`, what it held."""
 
-    __slots__ = ("__weakref__", "_bytes", "_layout", "buffer")
+    __slots__ = ("__weakref__", "_bytes", "_layout")
 
     def __init__(self, buffer: Any, elements: bool = True) -> None:
-        self.buffer = buffer
         self._layout = _layout(buffer)
         self._bytes = bytearray(_raw(buffer).tobytes()) if elements else None
 
@@ -33,22 +32,22 @@ class Held:
         """Whether the elements are compared."""
         return self._bytes is not None
 
-    def changed(self) -> str:
-        """What differs now, in words; '' if nothing does."""
-        if _layout(self.buffer) != self._layout:
-            return f"the shape, strides, dtype or flags of a {type(self.buffer).__name__} changed"
-        if self._bytes is not None and self._bytes.__eq__(_raw(self.buffer)) is not True:
-            return f"what a {type(self.buffer).__name__} holds changed"
+    def changed(self, buffer: Any) -> str:
+        """In what `buffer` differs now, in words; '' if in nothing."""
+        if _layout(buffer) != self._layout:
+            return f"the shape, strides, dtype or flags of a {type(buffer).__name__} changed"
+        if self._bytes is not None and self._bytes.__eq__(_raw(buffer)) is not True:
+            return f"what a {type(buffer).__name__} holds changed"
         return ""
 
 
-_shared: weakref.WeakValueDictionary[int, Held] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[int, Held] = weakref.WeakValueDictionary()  # by the id of a buffer
 
 
 def hold(buffer: Any) -> Held:
-    """`buffer` with what it holds now."""
+    """What `buffer` is now."""
     found = _shared.get(id(buffer))
-    if found is None or found.changed():
+    if found is None or found.changed(buffer):
         found = _shared[id(buffer)] = Held(buffer)
     return found
 
@@ -62,7 +61,7 @@ def owner(buffer: Any) -> Any:
 
 def _layout(buffer: Any) -> Any:
     if not isinstance(buffer, np.ndarray):
-        return None
+        return type(buffer)
     return buffer.dtype, buffer.shape, buffer.strides, buffer.flags.writeable
 
 

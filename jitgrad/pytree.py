@@ -1,9 +1,10 @@
 """Nested tuples, lists, dicts and dataclasses of leaves: taken apart and put together again.
 
 `flatten` gives the leaves in order and a hashable description of the structure; `unflatten` inverts it;
-`paths` names the leaves as Python would reach them (`params['w'][0]`). Dict order counts, as in Python.
+`paths` names the leaves as Python would reach them (`params['w'][0]`). Dict order counts, as in Python, and the keys
+1, 1.0 and True are three.
 
-Imports: the standard library.
+Imports: `exact`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from .exact import Keys
 
 MOST_KINDS = 256  # classes whose parts are remembered
 LEAF = None  # the structure of a leaf
@@ -67,6 +70,9 @@ def _sequence(tree: Any) -> Parts:
 
 
 def _mapping(tree: Any) -> Parts:
+    for key in tree:
+        if type(key) is not str:
+            return Keys(tree), tree.values()
     return tuple(tree), tree.values()
 
 

@@ -2,42 +2,75 @@
 
 Recording sees tensors. It cannot see Python: a global float, an attribute, the length of a list, a
 helper that is replaced. So after a recording a `Snapshot` is taken of everything that the code which ran
-could have read by name: the globals and closure cells of the user's functions that ran, and from there
-attributes (those whose names occur in that code; all, where it computes names), items of containers,
-defaults of functions. A later call compares; a tensor counts as the same if it is the same object (its data
-is read anew at every call), a number or a string if it is equal, a NumPy array if it is the same object with the
-same layout and the same elements, anything else if it is the same object with the same contents.
+could have read by name: the globals, built-in functions, imported modules and closure cells of the user's functions
+that ran, and from there attributes (those whose names occur in that code; all, where it computes names), items of
+containers, defaults of functions. A later call compares (`checks`); a tensor counts as the same if it is the same
+object (its data is read anew at every call), a number or a string if it is equal in every respect, a NumPy array if
+it is the same object with the same layout and the same elements, anything else if it is the same object with the
+same contents.
 
 The elements of an array are compared with a copy (`contents`), unless all the code does with it, by its name, does
-not depend on them (`uses`) or nobody can change them. Above `BYTES` this would cost as much as to record anew.
+not depend on them (`uses`) or nobody can change them. Above `BYTES` this would cost as much as to record anew. Of a
+container only the items are compared that code asks for by constants, if that is all it does with it.
 
 Some things a snapshot cannot guard: a call into code whose result depends on hidden state, which `watcher` finds
 while the function is recorded; an iterator or a NumPy generator within reach; more than can be compared; a change
 that the function itself makes to what it reads (`log.append(t)`). The recording is then good for the one call that
 made it, and the next call records again: slower, never stale.
 
-Imports: `contents`, `uses`, `functional.creation`, `tensors`, `errors`.
+Invariants: no code of the user's runs here, but for `keys` and `values` of what a mappingproxy shows. A snapshot keeps
+nothing alive that knows weak references, other than the dicts of modules.
+Imports: `checks`, `contents`, `uses`, `names`, `attributes`, `functional.creation`, `tensors`, `errors`.
 """
 
 from __future__ import annotations
 
+import builtins
 import functools
+import sys
 import types
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .attributes import looked_up, module_of, slots_of, variables_of
+from .checks import (
+    MAPPINGS,
+    SEQUENCES,
+    Attributes,
+    Buffer,
+    Cache,
+    Check,
+    Class,
+    Function,
+    Items,
+    LruCache,
+    Mapping,
+    Module,
+    Names,
+    Object,
+    Objects,
+    Parts,
+    Row,
+    Several,
+    chain_of,
+    is_constant,
+    referent,
+)
 from .contents import BUFFERS, Held, hold, owner
 from .errors import is_own_code
 from .functional.creation import as_tensor, from_numpy
+from .ir.types import DType
+from .names import global_names, modules_read
 from .tensors import Tensor
 from .uses import Uses
 
 # What a snapshot follows; beyond, the function is recorded at every call.
 LIMIT = 20_000  # objects
 BYTES = 1 << 25  # of arrays compared by content, which takes 1 to 2 ms
+MANY = 10_000  # items of containers compared, which takes about a millisecond: worth a warning
 
 _TOO_MANY = "it can reach too many Python objects to watch them for changes"
 _TOO_LARGE = (
@@ -49,231 +82,326 @@ _COMPUTED_NAMES = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars",
 # What reads no elements of an array; the tensors are over its memory, which is read at every call.
 _HARMLESS = (len, from_numpy, as_tensor)
 _WALKED_WHOLE = ("jitgrad.nn", "jitgrad.optim")
-_ATOMS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
-_CONTAINERS = (list, tuple, deque, dict, OrderedDict, defaultdict, types.MappingProxyType, set, frozenset, *BUFFERS)
 _OPAQUE = (
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
+    types.GetSetDescriptorType,
+    types.CodeType,
     np.ufunc,
     np.dtype,
+    DType,
 )
+_CONTENT = (list, dict, tuple, bytearray)  # they know no weak references; all they are is compared
+_CTYPES = frozenset({"_SimpleCData", "Array", "Structure", "Union"})
+# What objects consist of by their type.
+_CONSIST: tuple[tuple[Any, Callable[[Any], list[Any]]], ...] = (
+    (types.MethodType, lambda x: [x.__func__, x.__self__]),
+    ((types.BuiltinFunctionType, types.MethodWrapperType), lambda x: [x.__self__]),
+    (functools.partial, lambda x: [x.func, x.args, x.keywords]),
+    (property, lambda x: [x.fget, x.fset, x.fdel]),
+    ((staticmethod, classmethod), lambda x: [x.__func__]),
+    (functools.cached_property, lambda x: [x.func]),
+    (weakref.ref, referent),
+)
+LAYOUT = object()  # see `Walk`
 
 
-class Snapshot:
-    """What was read, as it was: a list of checks, each a container, a key in it, and what was there."""
+class Walk:
+    """Makes checks of objects. A part of an object that needs a check of its own goes to `_queue`, with a limit: LAYOUT
+    of an array of which no element is read, the keys of a container of which no other item is, else None."""
 
-    def __init__(self, roots: Iterable[Any], codes: dict[types.CodeType, dict[str, Any]]) -> None:
-        self.excess = ""  # why there is more to read than this snapshot compares
-        self.obstacle = ""  # why this snapshot cannot guard what was read
-        self._items: list[tuple[dict[Any, Any], Any, Any]] = []  # (dict, key, seen): most of it, and the fastest
-        self._checks: list[tuple[Any, Any, Any]] = []  # (any other container or `_Whole` key, key, seen)
-        self._held: dict[int, Held] = {}  # arrays and other buffers, by id
-        self.bytes = 0  # compared of these
-        self._seen: set[int] = set()
-        self._keep: list[Any] = []  # ids stay unique while their objects live
-        self._codes = set(codes)
-        self._uses = Uses(codes.items(), _HARMLESS)
+    def __init__(self) -> None:
+        self.excess = ""  # why there is more to read than is compared
+        self.obstacle = ""  # why what was read cannot be guarded
+        self.bytes = 0  # compared of arrays and other buffers
+        self.items = 0  # compared of all objects
+        self._queue: list[tuple[Any, Any]] = []
+        self._seen: set[int] = set()  # objects without limit that were in the queue
+        self._measured: set[int] = set()  # buffers counted in `bytes`
+        self._names: set[str] = set()
+        self._all_names = False
+        self._uses = Uses((), _HARMLESS)
+        self._noting = True
+
+    def _enter_code(self, codes: dict[types.CodeType, dict[str, Any]]) -> None:
+        """From now on the names in `codes` are those that may be read."""
         self._names = {n for code in codes for n in code.co_names}
         self._all_names = not self._names.isdisjoint(_COMPUTED_NAMES)
         if self._all_names:
             self._names.update(c for code in codes for c in code.co_consts if isinstance(c, str))
-        self._visited: set[types.CodeType] = set()
-        self._globals: dict[int, tuple[dict[str, Any], set[str]]] = {}
-        for code, variables in codes.items():
-            self._globals.setdefault(id(variables), (variables, set()))[1].update(code.co_names)
-        self._walk(roots)
-        for variables, names in self._globals.values():
-            self._walk_globals(variables, names)
-        known = self._visited.union(c for code in codes for c in code.co_consts if isinstance(c, types.CodeType))
-        for code in codes.keys() - known:
-            if any(not n.startswith("__") for n in code.co_freevars):
-                self.obstacle = f"it calls {code.co_name}, and the variables that it closes over were not found"
+        self._uses = Uses(codes.items(), _HARMLESS)
 
-    def _follows(self, code: types.CodeType) -> bool:
+    # -- parts
+
+    def _part(self, x: Any) -> None:
+        """`x` is compared by identity."""
+        raise NotImplementedError
+
+    def _make(self, values: Sequence[Any], names: Sequence[str] = ()) -> Parts:
+        """Parts whose values are to be compared. names: by what code gets the last of them."""
+        constants: dict[int, Any] = {}
+        follow: list[int] = []
+        unnamed = len(values) - len(names)
+        if self._noting:
+            self.items += len(values)
+        for i, x in enumerate(values):
+            if is_constant(x):
+                constants[i] = x
+                continue
+            self._part(x)
+            if self._is_followed(x):
+                limit = self._limit(names[i - unnamed], x) if i >= unnamed else None
+                if limit is not None or id(x) not in self._seen:
+                    if limit is None:
+                        self._seen.add(id(x))
+                    follow.append(i)
+                    self._queue.append((x, limit))
+        return Parts(list(map(id, values)), constants, follow)
+
+    def _named(self, names: Sequence[str]) -> Callable[[Sequence[Any]], Parts]:
+        """`_make` where the last values have these names."""
+        return lambda values: self._make(values, names)
+
+    def _limit(self, name: str, x: Any) -> Any:
+        """What of `x`, which code gets by `name`, it reads at most; None: everything."""
+        if self._all_names:
+            return None
+        if type(x) in (np.ndarray, np.memmap):
+            return None if self._uses.reads_elements(name) else LAYOUT
+        return self._uses.keys(name) if type(x) in (dict, list, tuple) else None
+
+    def _is_followed(self, x: Any) -> bool:
+        if isinstance(x, _OPAQUE) or type(x) is Tensor:
+            return False
+        if isinstance(x, types.FunctionType):
+            return not is_own_code(x.__code__) or "__wrapped__" in x.__dict__
+        if isinstance(x, (types.BuiltinFunctionType, types.MethodWrapperType)):
+            return not isinstance(x.__self__, (types.ModuleType, type, type(None)))
+        return not (isinstance(x, type) and module_of(x) == "builtins")
+
+    # -- checks
+
+    def _check(self, x: Any, limit: Any) -> Check:
+        """The check of `x`."""
+        if isinstance(x, types.FunctionType):
+            return self._check_function(x)
+        if isinstance(x, LruCache):
+            return Cache(x, self._make)
+        if isinstance(x, types.ModuleType):
+            names = self._present(x.__dict__)
+            return Module(x, names, self._named(names))
+        if isinstance(x, type):
+            return self._check_class(x)
+        for kind, get in _CONSIST:
+            if isinstance(x, kind):
+                return Attributes(x, get, self._make)
+        if isinstance(x, BUFFERS) or _is_ctypes(type(x)):
+            return self._check_buffer(x, limit)
+        if isinstance(x, (*SEQUENCES, *MAPPINGS)):
+            if limit is not None:
+                return Items(x, limit, self._make)
+            check: Check = (Row if isinstance(x, SEQUENCES) else Mapping)(x, self._make)
+            return check if type(x) in SEQUENCES + MAPPINGS else Several([check, self._check_object(x)])
+        return self._check_object(x)
+
+    def _present(self, variables: Any) -> list[str]:
+        return [n for n in self._names if n in variables]
+
+    def _ran(self, code: types.CodeType) -> bool:
         """Whether what functions with `code` close over is of interest."""
-        return code in self._codes
+        raise NotImplementedError
 
-    def _walk(self, roots: Iterable[Any]) -> None:
-        queue = list(roots)
-        while queue:
-            queue.extend(self._visit(queue.pop()))
+    def _check_function(self, f: types.FunctionType) -> Check:
+        ran = not is_own_code(f.__code__) and self._ran(f.__code__)
+        names = [n for n in f.__dict__ if n in self._names or n == "__wrapped__"]
+        free = f.__code__.co_freevars if ran else ()
+        return Function(f, names, ran, self._named([*free, *names]))
 
-    def _walk_globals(self, variables: dict[str, Any], names: Iterable[str]) -> None:
-        for name in names:
-            if name in variables:
-                self._walk(self._check_named(variables, name, name, variables[name]))
-            else:
-                self._note(variables, name, _GONE)
-
-    def changed(self) -> str:
-        """What differs now, in words; '' if nothing does."""
-        for container, key, seen in self._items:
-            now = dict.get(container, key, _GONE)
-            if now is not seen and not _equal(now, seen):
-                return f"{_describe(container, key)} changed"
-        for container, key, seen in self._checks:
-            now = _look(container, key)
-            if now is not seen and not _equal(now, seen):
-                if key is LENGTH:
-                    return f"the length of a {type(container).__name__} changed from {seen} to {now}"
-                return f"{_describe(container, key)} changed"
-        for held in self._held.values():
-            if why := held.changed():
-                return why
-        return ""
-
-    def covers(self, array: np.ndarray) -> bool:
-        """Whether the memory of `array` is that of an array that is guarded: the same at every call."""
-        arrays = [h.buffer for h in self._held.values() if isinstance(h.buffer, np.ndarray)]
-        return any(owner(a) is owner(array) for a in arrays)
-
-    def compares(self, array: np.ndarray) -> bool:
-        """Whether what the memory of `array` holds is guarded."""
-        return any(h.elements and owner(h.buffer) is owner(array) for h in self._held.values())
-
-    def _check(self, container: Any, key: Any, value: Any) -> Iterator[Any]:
-        self._note(container, key, value)
-        yield value
-
-    def _check_named(self, container: Any, key: Any, name: str, value: Any) -> Iterator[Any]:
-        """`_check` of what code gets by `name`."""
-        if self._reads_no_element(name, value):
-            self._note(container, key, value)
-            self._hold(value, elements=False)
-        else:
-            yield from self._check(container, key, value)
-
-    def _reads_no_element(self, name: str, value: Any) -> bool:
-        """Whether `value` is an array, and nothing that code does with it, by `name`, depends on its elements."""
-        return (
-            type(value) in (np.ndarray, np.memmap) and not self._all_names and not self._uses.reads_elements(name)
-        )
-
-    def _hold(self, buffer: Any, elements: bool) -> None:
-        known = self._held.get(id(buffer))
-        if known is not None and (known.elements or not elements):
-            return
-        if elements:
-            self.bytes += memoryview(buffer).nbytes if not isinstance(buffer, np.ndarray) else buffer.nbytes
+    def _check_buffer(self, x: Any, limit: Any) -> Check:
+        elements = limit is not LAYOUT and not isinstance(owner(x), bytes)
+        if elements and id(x) not in self._measured:
+            self._measured.add(id(x))
+            self.bytes += x.nbytes if isinstance(x, np.ndarray) else memoryview(x).nbytes
             if self.bytes > BYTES:
                 self.excess = _TOO_LARGE
-                return
-        self._held[id(buffer)] = hold(buffer) if elements else Held(buffer, elements=False)
+                elements = False
+        check = Buffer(hold(x) if elements else Held(x, elements=False))
+        if isinstance(x, np.ndarray) and x.dtype.hasobject and limit is not LAYOUT:
+            return Several([check, Objects(x, self._make)])
+        return check
 
-    def _note(self, container: Any, key: Any, seen: Any) -> None:
-        of_dict = isinstance(container, dict) and not isinstance(key, _Whole)
-        (self._items if of_dict else self._checks).append((container, key, seen))
-
-    def _visit(self, x: Any) -> Iterator[Any]:
-        """Note the contents of `x` that code could read; yields what to follow."""
-        if isinstance(x, (*_ATOMS, Tensor)) or id(x) in self._seen:
-            return
-        self._seen.add(id(x))
-        self._keep.append(x)
-        if len(self._keep) > LIMIT:
-            self.excess = _TOO_MANY
-            return
-        if isinstance(x, types.FunctionType):
-            yield from self._visit_function(x)
-        elif isinstance(x, types.MethodType):
-            yield x.__func__
-            yield x.__self__
-        elif isinstance(x, (types.BuiltinFunctionType, types.MethodWrapperType)):
-            if not isinstance(x.__self__, (types.ModuleType, type)):
-                yield x.__self__
-        elif isinstance(x, functools.partial):
-            yield from (x.func, x.args, x.keywords)
-        elif isinstance(x, property):
-            yield from (x.fget, x.fset, x.fdel)
-        elif isinstance(x, _CONTAINERS):
-            yield from self._visit_contents(x)
-            if type(x) not in _CONTAINERS:  # a class of the user's, which may have attributes
-                yield from self._visit_object(x)
-        elif isinstance(x, types.ModuleType):
-            if not x.__name__.startswith("jitgrad"):
-                yield from self._visit_names(x.__dict__)
-        elif not isinstance(x, type) and hasattr(x, "__wrapped__"):  # a traced function, a partial...
-            yield x.__wrapped__
-        elif isinstance(x, type):
-            yield from self._visit_class(x)
-        elif not isinstance(x, _OPAQUE):
-            yield from self._visit_object(x)
-
-    def _visit_contents(self, x: Any) -> Iterator[Any]:
-        if isinstance(x, (set, frozenset)):
-            self._note(x, CONTENTS, frozenset(x))
-        elif isinstance(x, BUFFERS):
-            self._hold(x, elements=not isinstance(owner(x), bytes))
-            if isinstance(x, np.ndarray) and x.dtype.hasobject:
-                yield x.tolist()
-        else:
-            self._note(x, LENGTH, len(x))
-            for key, item in list(enumerate(x) if isinstance(x, (list, tuple, deque)) else x.items()):
-                yield from self._check(x, key, item)
-
-    def _visit_function(self, f: types.FunctionType) -> Iterator[Any]:
-        code = f.__code__
-        if (wrapped := getattr(f, "__wrapped__", None)) is not None:
-            yield wrapped
-        if is_own_code(code):
-            return
-        if not self._follows(code):
-            return
-        self._visited.add(code)
-        for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
-            try:
-                yield from self._check_named(cell, CELL, name, cell.cell_contents)
-            except ValueError:  # not filled yet
-                continue
-        for name in ("__code__", "__defaults__", "__kwdefaults__"):
-            yield from self._check(f, name, getattr(f, name))
-
-    def _visit_names(self, variables: Any, every: bool = False) -> Iterator[Any]:
-        """Note the variables that code names; with `every`, all but those that Python looks up by itself."""
-        for name in [n for n in variables if not n.startswith("__")] if every else self._names:
-            if name in variables:
-                yield from self._check_named(variables, name, name, variables[name])
-
-    def _visit_class(self, cls: type) -> Iterator[Any]:
+    def _check_class(self, cls: type) -> Check:
         """The attributes that code names, and the methods that Python calls by itself."""
-        bases = [b for b in cls.__mro__ if b.__module__ != "builtins"]
-        for i, base in enumerate(bases):
-            yield from self._visit_names(base.__dict__, self._all_names)
-            for name, x in base.__dict__.items():
-                if isinstance(x, types.FunctionType) and name.startswith("__"):
-                    yield x
-            below = {n for b in bases[i + 1 :] for n in b.__dict__ if n in self._names}
-            for name in below - base.__dict__.keys():
-                self._note(base.__dict__, name, _GONE)
+        names: list[list[str]] = []
+        chain = chain_of(cls)
+        for i, base in enumerate(chain):
+            if module_of(base) == "builtins":
+                names.append([])
+                continue
+            below = {n for b in chain[i + 1 :] if module_of(b) != "builtins" for n in b.__dict__}
+            names.append([
+                n for n in {**base.__dict__, **dict.fromkeys(below)}
+                if n in self._names or (self._all_names and not n.startswith("__") and n in base.__dict__)
+                or (n.startswith("__") and isinstance(base.__dict__.get(n), types.FunctionType))
+            ])
+        return Class(cls, names, self._named([n for ns in names for n in ns]))
 
-    def _visit_object(self, x: Any) -> Iterator[Any]:
+    def _check_object(self, x: Any) -> Check:
         cls = type(x)
-        if _hides_state(cls):
-            self.obstacle = f"it can reach a {cls.__module__}.{cls.__name__}, whose state cannot be watched"
-            return
-        variables = getattr(x, "__dict__", None)
-        if isinstance(variables, dict):
-            if cls.__module__.startswith(_WALKED_WHOLE):  # its own code reads more than the user's names
-                yield variables
-            else:
-                self._note(variables, LENGTH, len(variables))  # an attribute set for the first time
-                yield from self._visit_names(variables, self._all_names)
-        yield from self._check(_Slots(x), "__class__", cls)
-        for base in cls.__mro__:
-            for name in getattr(base, "__slots__", ()):
-                if (name in self._names or self._all_names) and hasattr(x, name):
-                    yield from self._check_named(_Slots(x), name, name, getattr(x, name))
+        if _hides_state(cls) and self._noting:
+            self.obstacle = f"it can reach a {module_of(cls)}.{cls.__name__}, whose state cannot be watched"
+        variables = variables_of(x) or {}
+        if module_of(cls).startswith(_WALKED_WHOLE):  # its own code reads more than the user's names
+            names, slots, whole = list(variables), slots_of(cls), False
+        else:
+            names = [n for n in variables if n in self._names or n == "__wrapped__" or self._all_names]
+            slots = {n: s for n, s in slots_of(cls).items() if n in self._names or self._all_names}
+            whole = self._all_names
+        return Object(x, names, slots, whole, self._named([*names, *slots]))
+
+    def _check_globals(self, variables: dict[str, Any], names: Iterable[str]) -> list[tuple[Any, Check]]:
+        """The checks of what code finds by these names among its globals and the built-in functions."""
+        names = sorted(names)
+        inbuilt = variables.get("__builtins__", builtins)
+        inbuilt = inbuilt.__dict__ if isinstance(inbuilt, types.ModuleType) else inbuilt
+        missing = [n for n in names if n not in variables]
+        out: list[tuple[Any, Check]] = [(variables, Names(variables, names, self._named(names), "the global"))]
+        if missing:
+            out.append((inbuilt, Names(inbuilt, missing, self._named(missing), "the built-in")))
+        return out
+
+
+def _is_ctypes(cls: type) -> bool:
+    return any(module_of(b) == "_ctypes" and b.__name__ in _CTYPES for b in cls.__mro__)
 
 
 def _hides_state(cls: type) -> bool:
     """Whether objects of `cls` give another result each time they are asked, and not by Python code of theirs."""
-    advance = getattr(cls, "__next__", None)
-    return (advance is not None and not isinstance(advance, types.FunctionType)) or cls.__module__.startswith(
-        "numpy.random"
+    advance = looked_up(cls, "__next__")
+    if advance is not None and not isinstance(advance, types.FunctionType):
+        return True
+    return module_of(cls).startswith("numpy.random") or any(
+        module_of(b) == "_ctypes" and b.__name__ == "_Pointer" for b in cls.__mro__
     )
 
 
-class Beforehand(Snapshot):
+class Life:
+    """Whether all objects live that a snapshot recognises by their ids. bell: gives what is called when one died."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self.bell: Callable[[], Callable[[], None] | None] = lambda: None
+
+    def died(self, _: object) -> None:
+        """An object died."""
+        if not self.over:
+            self.over = True
+            if (ring := self.bell()) is not None:
+                ring()
+
+
+class Snapshot(Walk):
+    """What was read, as it was.
+
+    function: the one that ran. objects: arguments that are followed; the same are given to `changed`. codes: the code
+    that ran, with its globals.
+    """
+
+    def __init__(
+        self, function: Any, objects: Sequence[Any], codes: dict[types.CodeType, dict[str, Any]]
+    ) -> None:
+        super().__init__()
+        self.life = Life()
+        self.tensors: set[int] = set()  # the ids of those within reach
+        self.arrays: list[tuple[weakref.ref[np.ndarray], Buffer]] = []
+        self._refs: dict[int, Any] = {}  # by id: weak references, and what knows none
+        self._codes = frozenset(codes)
+        self._visited: set[types.CodeType] = set()
+        self._checks: list[Check] = []
+        self._enter_code(codes)
+        roots = self._roots_of(codes)
+        self._checks += [check for _, check in roots]
+        for x in (function, *objects):
+            if type(x) is not types.MethodType:  # made anew at every access; its parts are what counts
+                self._part(x)
+            self._seen.add(id(x))
+        self._take([(x, None) for x in (function, *objects)])
+        self._take(self._queue)
+        self._roots = [*(x for x, _ in roots), function]
+        known = self._visited.union(c for code in codes for c in code.co_consts if isinstance(c, types.CodeType))
+        for code in self._codes - known:
+            if any(not n.startswith("__") for n in code.co_freevars):
+                self.obstacle = f"it calls {code.co_name}, and the variables that it closes over were not found"
+        del self._queue, self._seen, self._visited, self._uses
+
+    def changed(self, objects: Sequence[Any]) -> str:
+        """What differs now, in words; '' if nothing does."""
+        found = [*self._roots, *objects]
+        for x, check in zip(found, self._checks, strict=False):  # `found` grows
+            if why := check.changed(x, found):
+                return why
+        return "" if not self.life.over else "an object that it reads is gone"
+
+    def covers(self, array: np.ndarray) -> bool:
+        """Whether the memory of `array` is that of an array that is guarded: the same at every call."""
+        return any(owner(ref()) is owner(array) for ref, _ in self.arrays)
+
+    def compares(self, array: np.ndarray) -> bool:
+        """Whether what the memory of `array` holds is guarded."""
+        return any(check.held.elements and owner(ref()) is owner(array) for ref, check in self.arrays)
+
+    def _roots_of(self, codes: dict[types.CodeType, dict[str, Any]]) -> list[tuple[Any, Check]]:
+        """What code reads without any object: globals, modules that it imports, methods of tensors."""
+        named: dict[int, tuple[dict[str, Any], set[str]]] = {}
+        modules: set[str] = set()
+        for code, variables in codes.items():
+            named.setdefault(id(variables), (variables, set()))[1].update(global_names(code))
+            modules |= modules_read(code, variables)
+        roots = [root for variables, names in named.values() for root in self._check_globals(variables, names)]
+        methods = self._present(Tensor.__dict__)
+        if methods:
+            roots.append((Tensor.__dict__, Names(Tensor.__dict__, methods, self._make, "the method")))
+        if modules:
+            roots.append((sys.modules, Names(sys.modules, sorted(modules), self._make, "the module")))
+        return roots
+
+    def _take(self, queue: list[tuple[Any, Any]]) -> None:
+        """Make the checks of what is in `queue`, which may grow meanwhile."""
+        for x, limit in queue:
+            if len(self._checks) > LIMIT:
+                self.excess = _TOO_MANY
+            if self.excess:
+                return
+            self._checks.append(self._check(x, limit))
+
+    def _part(self, x: Any) -> None:
+        if type(x) in _CONTENT or id(x) in self._refs:
+            return
+        if type(x) is Tensor:
+            self.tensors.add(id(x))
+        try:
+            self._refs[id(x)] = weakref.ref(x, self.life.died)
+        except TypeError:
+            self._refs[id(x)] = x
+
+    def _ran(self, code: types.CodeType) -> bool:
+        return code in self._codes
+
+    def _check_function(self, f: types.FunctionType) -> Check:
+        if f.__code__ in self._codes:
+            self._visited.add(f.__code__)
+        return super()._check_function(f)
+
+    def _check_buffer(self, x: Any, limit: Any) -> Check:
+        check = super()._check_buffer(x, limit)
+        if isinstance(x, np.ndarray):
+            buffer = check.first if isinstance(check, Several) else check
+            assert isinstance(buffer, Buffer)
+            self.arrays.append((weakref.ref(x), buffer))
+        return check
+
+
+class Beforehand(Walk):
     """What the code that runs can read and change, as it was when it was entered.
 
     Each piece of code adds what it can reach from its globals and its local variables, by the names that it
@@ -281,119 +409,77 @@ class Beforehand(Snapshot):
     """
 
     def __init__(self, function: Any, roots: Iterable[Any]) -> None:
+        super().__init__()
         self._outside: set[int] = set()  # what was there before the function ran
-        self._noting = True
-        super().__init__([function, *roots], {})
+        self._checked: list[tuple[Any, Check]] = []
+        self._keep: list[Any] = []  # ids stay unique while their objects live
         self._by_code: dict[types.CodeType, set[int]] = {}
+        self._walk([(x, None) for x in (function, *roots) if not is_constant(x)])
 
     def enter(self, frame: types.FrameType) -> None:
         """`frame` starts to run."""
-        code = frame.f_code
+        code, variables = frame.f_code, frame.f_globals
         first = code not in self._by_code
-        self._names = set(code.co_names)
-        self._all_names = not self._names.isdisjoint(_COMPUTED_NAMES)
-        self._uses = Uses([(code, frame.f_globals)], _HARMLESS)
+        self._enter_code({code: variables})
         self._seen = self._by_code.setdefault(code, set())
         if first:
-            self._walk_globals(frame.f_globals, code.co_names)
-        walked: dict[int, Any] = {}
-        self._walk_within([x for n, x in frame.f_locals.items() if not self._reads_no_element(n, x)], walked)
+            self._checked += self._check_globals(variables, global_names(code))
+            modules = [m for m in modules_read(code, variables) if m in sys.modules]
+            if modules:
+                self._checked.append((sys.modules, Names(sys.modules, modules, self._make, "the module")))
+            self._walk([])
+        found = [(x, self._limit(n, x)) for n, x in frame.f_locals.items() if not is_constant(x)]
+        self._walk_within([(x, limit) for x, limit in found if limit is not LAYOUT and self._is_followed(x)])
 
-    def _walk(self, roots: Iterable[Any]) -> None:
-        queue = list(roots)
-        while queue:
-            x = queue.pop()
-            self._outside.add(id(x))
-            self._noting = True
-            queue.extend(self._visit(x))
+    def changed(self) -> str:
+        """What differs now, in words; '' if nothing does."""
+        return next((why for x, check in self._checked if (why := check.changed(x, []))), "")
 
-    def _walk_within(self, queue: list[Any], walked: dict[int, Any]) -> None:
+    def _walk(self, roots: list[tuple[Any, Any]]) -> None:
+        """Make checks of `roots`, of what is in the queue, and of all that they lead to."""
+        for x, limit in roots:
+            if limit is not None or id(x) not in self._seen:
+                self._part(x)
+                self._seen.add(id(x))
+                if self._is_followed(x):
+                    self._queue.append((x, limit))
+        while self._queue and not self.excess:
+            if len(self._checked) > LIMIT:
+                self.excess = _TOO_MANY
+            x, limit = self._queue.pop()
+            self._checked.append((x, self._check(x, limit)))
+        self._queue.clear()
+
+    def _walk_within(self, queue: list[tuple[Any, Any]]) -> None:
         """Walk through what the function made, to what was there before."""
+        walked: dict[int, Any] = {}
         while queue:
-            x = queue.pop()
+            x, limit = queue.pop()
             if id(x) in self._outside:
-                self._walk([x])
+                self._walk([(x, limit)])
             elif id(x) not in walked:
                 walked[id(x)] = x
-                self._noting = False
-                queue.extend(self._visit(x))
-                self._seen.discard(id(x))
-                if self._keep and self._keep[-1] is x:
-                    self._keep.pop()
+                queue.extend(self._parts_of(x))
 
-    def _note(self, container: Any, key: Any, seen: Any) -> None:
+    def _parts_of(self, x: Any) -> list[tuple[Any, Any]]:
+        """The parts of what the function made; nothing of it is compared."""
+        seen, self._seen, self._noting = self._seen, set(), False
+        self._check(x, LAYOUT if isinstance(x, BUFFERS) else None)
+        parts = self._queue[:]
+        self._queue.clear()
+        self._seen, self._noting = seen, True
+        return parts
+
+    def _part(self, x: Any) -> None:
         if self._noting:
-            super()._note(container, key, seen)
+            self._outside.add(id(x))
+            self._keep.append(x)
 
-    def _hold(self, buffer: Any, elements: bool) -> None:
-        if self._noting:
-            self._outside.add(id(buffer))
-            super()._hold(buffer, elements)
-
-    def _visit_function(self, f: types.FunctionType) -> Iterator[Any]:
-        uses, self._uses = self._uses, Uses([(f.__code__, f.__globals__)], _HARMLESS)  # what others do, they show
-        yield from super()._visit_function(f)
-        self._uses = uses
-
-    def _follows(self, code: types.CodeType) -> bool:
+    def _ran(self, code: types.CodeType) -> bool:
         return True
 
-
-class _Whole:
-    """A key that stands for all that a container holds."""
-
-
-CELL = _Whole()  # the key for what a closure cell holds
-LENGTH = _Whole()  # the key for how many items a container has
-CONTENTS = _Whole()  # the key for what a set holds
-
-
-class _Slots:
-    """Marks a check that reads an attribute of an object without `__dict__`."""
-
-    def __init__(self, owner: Any) -> None:
-        self.owner = owner
-
-
-_GONE = object()
-
-
-def _look(container: Any, key: Any) -> Any:
-    if key is CELL:
-        try:
-            return container.cell_contents
-        except ValueError:
-            return _GONE
-    if key is LENGTH:
-        return len(container)
-    if key is CONTENTS:
-        return frozenset(container)
-    if isinstance(container, _Slots):
-        return getattr(container.owner, key, _GONE)
-    if isinstance(container, types.FunctionType):
-        return getattr(container, key)
-    try:
-        return container[key]
-    except (KeyError, IndexError):
-        return _GONE
-
-
-def _equal(now: Any, seen: Any) -> bool:
-    """Whether two different objects are the same value: numbers, strings and the like."""
-    if type(now) is not type(seen):
-        return False
-    if isinstance(now, float):
-        return now.hex() == seen.hex()  # -0.0 is not 0.0, nan is nan
-    return isinstance(now, (*_ATOMS, types.MethodType, frozenset)) and bool(now == seen)
-
-
-def _describe(container: Any, key: Any) -> str:
-    if key is CELL:
-        return "a variable of an enclosing function"
-    if key is CONTENTS:
-        return f"what a {type(container).__name__} holds"
-    if isinstance(container, dict) and "__name__" in container:
-        return f"the global '{key}'"
-    if isinstance(container, _Slots):
-        return f"attribute '{key}' of a {type(container.owner).__name__}"
-    return f"'{key}'" if isinstance(key, str) else f"item {key!r} of a {type(container).__name__}"
+    def _check_function(self, f: types.FunctionType) -> Check:
+        uses, self._uses = self._uses, Uses([(f.__code__, f.__globals__)], _HARMLESS)  # what others do, they show
+        check = super()._check_function(f)
+        self._uses = uses
+        return check

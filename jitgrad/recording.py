@@ -111,8 +111,7 @@ class Recording:
             return t
         found = self._by_id.get(id(t))
         if found is None:
-            return self.stand_in(t, Capture(t), variable_name(t)).tensor
-        found.met = True
+            return self.stand_in(t, Capture(weakref.ref(t), t), variable_name(t)).tensor
         return found.tensor
 
     def known(self, t: Tensor) -> Tensor:

@@ -2,11 +2,11 @@
 
 One record serves the dispatcher and, later, the native entry. It holds the structure of the arguments;
 for a tensor its dtype, shape, strides, requires_grad, whether it is a leaf, its class; which tensors are
-the same object; the values of static leaves (bool, int, str, None, dtypes, NumPy's other scalars...); of a
-float or an np.float64 only that it is one, for these are runtime scalars inside a trace. Grad mode and default
-dtype complete it.
+the same object; the values of static leaves (bool, int, str, None, dtypes, NumPy's other scalars...), exactly: 1 and
+True are two; of a float or an np.float64 only that it is one, for these are runtime scalars inside a trace; of any
+other object which it is. Grad mode and default dtype complete it.
 
-Imports: `pytree`, `tensors`, `state`.
+Imports: `exact`, `attributes`, `pytree`, `tensors`, `state`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from typing import Any
 
 import numpy as np
 
+from .attributes import slots_of, variables_of
+from .exact import ATOMS, exact, show
 from .ir.core import Value
 from .ir.types import DType
 from .pytree import Structure
 from .state import defaults, state
 from .tensors import Size, Tensor, leaked, up_to_date
 
+# What a function may return as it is, the same at every call.
 STATIC = (
     bool, int, np.bool_, np.integer, np.floating, str, bytes, complex, type(None), DType, type, type(Ellipsis), slice,
     range, Size,
 )
+_SUBCLASSED = (str, int, bytes)  # objects of classes derived from these are constants, if they hold nothing else
 Key = tuple[Any, ...]
 
 
@@ -69,14 +73,20 @@ def tensor_key(t: Tensor) -> Key:
 def leaf_key(x: Any, static: bool, objects: list[Any]) -> Any:
     if isinstance(x, Tensor):
         return tensor_key(x)
-    if is_number(x):
-        return (type(x), float(x).hex()) if static else type(x)
+    kind = type(x)
+    if kind is float or kind is np.float64:
+        return (kind, float(x).hex()) if static else kind
     if isinstance(x, np.ndarray):
-        return (np.ndarray, *array_key(x))
-    if isinstance(x, np.floating):
-        return (type(x), x.tobytes())
-    if isinstance(x, STATIC):
-        return (type(x), x if not isinstance(x, slice) else (x.start, x.stop, x.step))
+        return (np.ndarray, kind, *array_key(x))
+    if kind is DType:
+        return kind, x
+    key = exact(tuple(x) if kind is Size else x)
+    if key is not None:
+        return key if kind is not Size else (Size, key)
+    if isinstance(x, _SUBCLASSED) and not variables_of(x) and not slots_of(kind):
+        objects.append(kind)  # whose attributes count
+        base = next(b for b in _SUBCLASSED if isinstance(x, b))
+        return kind, exact(base(x))
     objects.append(x)
     if isinstance(x, MethodType):  # made anew at every access
         return (object, id(x.__func__), id(x.__self__))
@@ -105,12 +115,18 @@ def _show(part: Any) -> str:
     if isinstance(part, type):
         return f"a {part.__name__}"
     head = part[0]
-    if head is float or head is np.float64:  # not `in`: a dtype equals its scalar class
-        return f"{head.__name__} {float.fromhex(part[1])}"
     if head is np.ndarray:
-        return f"an array {part[1]}{list(part[2])}"
+        return f"an array {part[2]}{list(part[3])}"
     if isinstance(head, np.dtype):
         dtype, shape, strides, requires_grad, *_ = part
         extra = " requiring grad" if requires_grad else ""
         return f"{dtype}{list(shape)}{extra}{f' strided {strides}' if strides is not None else ''}"
-    return f"{part[1]!r}" if head is not object else "another object"
+    if head is float or head is np.float64:
+        return f"{head.__name__} {float.fromhex(part[1])}"
+    if head is DType:
+        return str(part[1])
+    if head is object:
+        return "another object"
+    if head is Size or (head not in ATOMS and issubclass(head, _SUBCLASSED) and head is not np.str_):
+        return f"{head.__name__} {show(part[1])}"
+    return show(part)

@@ -31,11 +31,24 @@ class Argument:
     index: int
 
 
-@dataclass(frozen=True, eq=False)
-class Capture:
-    """A source: a tensor that the function reached by itself."""
+class Gone(Exception):
+    """A captured tensor is there no more."""
 
-    tensor: Tensor
+
+@dataclass(eq=False)
+class Capture:
+    """A source: a tensor that the function reached by itself. `held` while nothing else may hold it."""
+
+    ref: weakref.ref[Tensor]
+    held: Tensor | None
+
+    @property
+    def tensor(self) -> Tensor:
+        """The tensor. Raises Gone if it is there no more, so another thread has just replaced it."""
+        t = self.ref()
+        if t is None:
+            raise Gone
+        return t
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,4 +167,3 @@ class StandIn:
     reads_grad: bool = False
     flagged: bool = False  # the function made it require grad
     reached: bool = False  # a gradient arrived at it inside the recording
-    met: bool = False  # the function reached it by itself too, besides the way that `source` says

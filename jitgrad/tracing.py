@@ -6,7 +6,9 @@ tensors, what it did becomes a `Program`, and the call runs that. In a thread th
 traced function is simply called: it becomes part of the outer program.
 
 Invariants: a recording that could not be guarded (see `reads`) serves the call that made it and is not
-kept. Imports: `calls`, `recording`, `program`, `reads`, `watcher`, `signature`, `pytree`, `sources`, `state`.
+kept; entries keep neither arguments nor captured tensors alive, and go when one of the objects dies that they are
+guarded by, as they can never serve again.
+Imports: `calls`, `recording`, `program`, `reads`, `watcher`, `signature`, `pytree`, `sources`, `state`.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import functools
 import inspect
 import types
 import warnings
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .calls import Recorded, program_of, record, run, source_tensor
@@ -24,16 +28,17 @@ from .locks import lock_of
 from .memory import Memory, call_memory
 from .program import Program
 from .pytree import Structure, flatten, paths
-from .reads import Snapshot
+from .reads import MANY, Snapshot
 from .recording import hooked
 from .signature import Signature, difference, tensor_key
-from .sources import Capture, Over
+from .sources import Capture, Gone, Over
 from .state import state
 from .tensors import Tensor
 from .watcher import Watcher
 
 MAX_COMPILES = 32  # programs of one function before the warning: beyond, something varies that should not
-VARIANTS = 8  # programs kept for one signature, which differ in what the function read
+VARIANTS = 8  # programs kept for one signature, which differ in what the function read; `max_compiles` if that is more
+REASONS = 32  # the last recompilations that `explain` lists
 
 
 class RecompileWarning(UserWarning):
@@ -47,8 +52,8 @@ class Entry:
     recorded: Recorded
     program: Program
     snapshot: Snapshot
-    captures: list[tuple[Tensor, Any]]
-    objects: list[Any]
+    captures: list[tuple[Capture, Any]]
+    passed: list[int]  # ids of the arguments that are tensors within the function's own reach too
     calls: int = 0
     reason: str = "first call"
 
@@ -58,17 +63,16 @@ class Entry:
         pairs = zip(self.recorded.param_paths, self.recorded.function.params, strict=True)
         return ", ".join(f"{path} {p.type}" for path, p in pairs)
 
-    def stale(self, leaves: Sequence[Any]) -> str:
-        """Why this entry cannot serve a call with `leaves`; '' if it can."""
-        passed = {id(x) for x in leaves}
-        for t, key in self.captures:
-            if tensor_key(t) != key:
-                return f"a captured tensor changed: {t.type_}"
-            if id(t) in passed:
-                return f"a captured tensor is passed as an argument too: {t.type_}"
-        for source, t in self.recorded.met:
-            if source_tensor(source, leaves) is not t:
-                return f"a captured tensor is no longer passed as an argument: {t.type_}"
+    def stale(self, leaves: Sequence[Any], objects: Sequence[Any]) -> str:
+        """Why this entry cannot serve a call with `leaves`, `objects` among them; '' if it can."""
+        snapshot = self.snapshot
+        if snapshot.life.over:
+            return "an object that it reads is gone"
+        for source, key in self.captures:
+            if tensor_key(source.tensor) != key:
+                return f"a captured tensor changed: {source.tensor.type_}"
+        if snapshot.tensors and aliases(leaves, snapshot.tensors) != self.passed:
+            return "which arguments are tensors that the function also reaches by itself"
         for source, key in self.recorded.reads_grad:
             grad = source_tensor(source, leaves)._grad
             if (None if grad is None else tensor_key(grad)) != key:
@@ -77,12 +81,20 @@ class Entry:
         for source in self.recorded.reached:
             if hooked(source_tensor(source, leaves)):
                 return "a tensor that a gradient inside reaches has got a hook"
-        return self.snapshot.changed()
+        return snapshot.changed(objects)
+
+
+def aliases(leaves: Sequence[Any], within_reach: set[int]) -> list[int]:
+    """For each leaf its id, if that is in `within_reach`, else 0; nothing if none is."""
+    ids = list(map(id, leaves))
+    return [] if within_reach.isdisjoint(ids) else [i if i in within_reach else 0 for i in ids]
 
 
 @dataclass
 class _Stats:
     compiled: int = 0
+    warned: bool = False  # of what guards cost
+    reasons: deque[str] = field(default_factory=lambda: deque(maxlen=REASONS))  # why, of each
     uncached: int = 0
     obstacle: str = ""  # why the last of those was not kept
 
@@ -97,7 +109,7 @@ class TracedFunction:
             self.__name__ = self.__qualname__ = getattr(inner, "__name__", "function")
         self.__wrapped__ = function
         self.max_compiles = max_compiles
-        self._entries: dict[Any, list[Entry]] = {}
+        self._entries: dict[Any, tuple[Entry, ...]] = {}
         self._static_floats: frozenset[int] = frozenset()
         self._lock = lock_of(self)
         self._stats = _Stats()
@@ -113,10 +125,13 @@ class TracedFunction:
         signature = Signature(leaves, structure, self._static_floats)
         stale = ""
         for entry in self._entries.get(signature.key, ()):
-            why = entry.stale(leaves)
-            if not why:
-                entry.calls += 1
-                return run(entry.recorded, entry.program, leaves, (args, kwargs))
+            try:
+                why = entry.stale(leaves, signature.objects)
+                if not why:
+                    entry.calls += 1
+                    return run(entry.recorded, entry.program, leaves, (args, kwargs))
+            except Gone:
+                why = "a captured tensor is gone"
             stale = stale or why
         return self._record(args, kwargs, leaves, structure, signature, stale)
 
@@ -138,23 +153,65 @@ class TracedFunction:
             if recorded.consumed - self._static_floats:
                 self._static_floats |= recorded.consumed
                 signature = Signature(leaves, structure, self._static_floats)
-            snapshot = Snapshot([self.__wrapped__, *roots], watcher.codes)
+            snapshot = Snapshot(self.__wrapped__, roots, watcher.codes)
             obstacle = _obstacle(recorded, watcher, snapshot)
             program = program_of(recorded, leaves, compiled=not obstacle)
             if obstacle:
                 self._note_uncached(obstacle)
             else:
-                reason = self._reason(signature, names, stale)
-                captures = [
-                    (s.tensor, tensor_key(s.tensor)) for s in recorded.sources if isinstance(s, Capture)
-                ]
-                entry = Entry(recorded, program, snapshot, captures, signature.objects, 1, reason)
-                entries = self._entries.setdefault(signature.key, [])
-                entries[:] = [entry, *entries[: VARIANTS - 1]]
-                self._stats.compiled += 1
-                if self._stats.compiled == self.max_compiles + 1:
-                    self._warn_of_many(reason)
+                self._keep(recorded, program, snapshot, signature, leaves, self._reason(signature, names, stale))
         return run(recorded, program, leaves, (args, kwargs), first=True)
+
+    def _keep(
+        self,
+        recorded: Recorded,
+        program: Program,
+        snapshot: Snapshot,
+        signature: Signature,
+        leaves: Sequence[Any],
+        reason: str,
+    ) -> None:
+        """Keep what was recorded for later calls."""
+        sources = [s for s in recorded.sources if isinstance(s, Capture)]
+        entry = Entry(
+            recorded,
+            program,
+            snapshot,
+            [(s, tensor_key(s.tensor)) for s in sources],
+            aliases(leaves, snapshot.tensors),
+            1,
+            reason,
+        )
+        others = [e for e in self._entries.get(signature.key, ()) if not e.snapshot.life.over]
+        self._entries[signature.key] = (entry, *others[: max(self.max_compiles, VARIANTS) - 1])
+        for s in sources:
+            if id(s.tensor) in snapshot.tensors:
+                s.held = None
+        snapshot.life.bell = weakref.WeakMethod(self._sweep)
+        self._stats.compiled += 1
+        self._stats.reasons.append(reason)
+        if self._stats.compiled == self.max_compiles + 1:
+            self._warn_of_many(reason)
+        if snapshot.items > MANY and not self._stats.warned:
+            self._stats.warned = True
+            self._warn(
+                f"{self.__name__} reads containers with {snapshot.items} items, compared at every call (about "
+                "40 us a thousand). Read single items by constants, or pass what is needed as an argument",
+                0,
+            )
+
+    def _sweep(self) -> None:
+        """Let go the entries that can never serve again. May run at any time, where an object dies."""
+        if self._lock.acquire(blocking=False):
+            try:
+                for key, group in list(self._entries.items()):
+                    alive = tuple([e for e in group if not e.snapshot.life.over])
+                    if not alive:
+                        self._entries.pop(key, None)
+                    elif len(alive) < len(group):
+                        self._entries[key] = alive
+            finally:
+                self._lock.release()
 
     # -- what happened
 
@@ -166,13 +223,16 @@ class TracedFunction:
         return difference(next(reversed(self._entries)), signature.key, names)
 
     def _warn_of_many(self, reason: str) -> None:
-        warnings.warn(
+        self._warn(
             f"{self.__name__} has been compiled {self._stats.compiled} times (max_compiles={self.max_compiles}); "
             f"the last time for this: {reason}. Pass what varies as a tensor or a float, or pad it to a few sizes; "
-            "explain() lists all.",
-            RecompileWarning,
-            stacklevel=4,
+            f"explain() lists the last {REASONS} reasons.",
+            1,
         )
+
+    def _warn(self, message: str, depth: int) -> None:
+        """Warn of what the user calls; `depth` functions lie between this one and `_keep`."""
+        warnings.warn(message, RecompileWarning, stacklevel=5 + depth)
 
     def _note_uncached(self, obstacle: str) -> None:
         self._stats.uncached += 1
@@ -187,7 +247,10 @@ class TracedFunction:
     def explain(self) -> str:
         """What is compiled: a line a signature with its reason, calls, compile time; what is not, and why."""
         entries = [e for group in self._entries.values() for e in group]
+        compiled = self._stats.compiled
         lines = [f"{self.__name__}: {len(entries)} program{'s' if len(entries) != 1 else ''} compiled"]
+        if compiled > len(entries):
+            lines[0] += f"; {compiled} compilations in all, {compiled - len(entries)} programs were let go"
         for i, e in enumerate(entries):
             lines.append(
                 f"  [{i}] ({e.params})  calls {e.calls}, compiled in {e.program.compile_seconds * 1e3:.1f} ms"
@@ -195,6 +258,11 @@ class TracedFunction:
             )
             if e.snapshot.bytes >= 1 << 20:
                 lines.append(f"      compares {e.snapshot.bytes / 1e6:.1f} MB of NumPy arrays at every call")
+            if e.snapshot.items >= 1000:
+                lines.append(f"      compares {e.snapshot.items} items of containers and objects at every call")
+        if compiled > len(entries):
+            lines.append(f"  why, of the last {len(self._stats.reasons)} compilations:")
+            lines += [f"      {reason}" for reason in self._stats.reasons]
         if self._static_floats:
             lines.append(
                 f"  floats compiled as constants, for Python asked for their value: {len(self._static_floats)}"
@@ -230,7 +298,8 @@ def trace(function: Callable[..., Any] | None = None, *, max_compiles: int = MAX
     for its value; of other numbers (int, bool, np.float32, ...) each value is a constant and has its own program.
     Results that depend on tensors that require grad have a `grad_fn` whose backward is compiled too.
 
-    max_compiles: how many programs may be compiled before a RecompileWarning names what varies. Raises TypeError if
+    max_compiles: how many programs may be compiled before a RecompileWarning names what varies, and how many (at
+    least 8) are kept of those that differ only in what the function reads besides its arguments. Raises TypeError if
     `function` is not callable, ValueError for a max_compiles below 1; calls raise TraceError where the function does
     something that cannot be compiled and kept right.
     """
@@ -286,7 +355,7 @@ def binder(function: Callable[..., Any]) -> Callable[[tuple[Any, ...], dict[str,
     """Gives the leaves of a call their names: `x`, `params['w']`."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
+    except Exception:  # an object whose attributes raise what they like
         parameters = []
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")

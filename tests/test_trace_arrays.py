@@ -288,7 +288,7 @@ def test_copies_are_shared():
     fs = [jitgrad.trace(lambda x: x * float(BIG[0])) for _ in range(3)]
     for f in fs:
         f(rand(3))
-    held = [h for f in fs for e in f._entries.values() for h in e[0].snapshot._held.values()]
+    held = [check.held for f in fs for e in f._entries.values() for _, check in e[0].snapshot.arrays]
     assert len(held) == 3 and len({id(h) for h in held}) == 1
 
 

@@ -1,0 +1,378 @@
+"""The parts of a guard: what an object held, compared with what it holds now.
+
+A check belongs to one object that was read. `changed(x, found)` is given what is in that object's place at a later
+call, says what differs ('' if nothing does), and appends to `found` those of its parts that have checks of their own,
+in the order in which these were made: a guard that holds walks the same objects in the same order (`reads`).
+
+So a guard needs no reference to what it guards. A part is recognised by its id; that no other object has taken the id
+since is seen to by who makes the checks (`Parts.make`): constants are kept; of other objects a weak reference tells
+when they die; lists, dicts and tuples, which know no weak references, are recognised by what they hold.
+
+Imports: `exact`, `attributes`, `contents`.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import types
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
+from typing import Any, Protocol
+
+from .attributes import slot_value, variables_of
+from .contents import Held
+from .exact import ATOMS, exact, same
+
+LruCache = type(functools.lru_cache(len))
+SEQUENCES = (list, tuple, deque, set, frozenset)
+MAPPINGS = (OrderedDict, dict, types.MappingProxyType)
+
+
+class _Gone:
+    """In the place of what is not there."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+GONE = _Gone()
+
+
+class Check(Protocol):
+    """See the module's header."""
+
+    def changed(self, x: Any, found: list[Any]) -> str: ...
+
+
+class Parts:
+    """Values, in their order, as they were. `follow`: the positions of those that have checks of their own."""
+
+    __slots__ = ("constants", "follow", "ids")
+
+    def __init__(self, ids: list[int], constants: dict[int, Any], follow: list[int]) -> None:
+        self.ids = ids
+        self.constants = constants  # by position: kept, so their ids are theirs, and compared as values
+        self.follow = follow
+
+    def differs(self, now: list[Any], found: list[Any]) -> int:
+        """The position of the first value that differs; -1 if none does."""
+        if list(map(id, now)) != self.ids:
+            if len(now) != len(self.ids):
+                return min(len(now), len(self.ids))
+            for i, x in enumerate(now):
+                if id(x) != self.ids[i] and not (i in self.constants and same(x, self.constants[i])):
+                    return i
+        for i in self.follow:
+            found.append(now[i])
+        return -1
+
+
+Make = Callable[[Sequence[Any]], Parts]
+
+
+def is_constant(x: Any) -> bool:
+    """Whether `x` is compared as a value."""
+    return x is GONE or type(x) in ATOMS or (type(x) is not tuple and type(x) is not frozenset and exact(x) is not None)
+
+
+class Names:
+    """The variables of a module, a class or the like, by name."""
+
+    def __init__(self, variables: Any, names: Iterable[str], make: Make, what: str) -> None:
+        self._names = tuple(names)
+        self._what = what
+        self._parts = make(self._now(variables))
+
+    def _now(self, variables: Any) -> list[Any]:
+        return list(map(variables.get, self._names, repeat(GONE)))
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        i = self._parts.differs(self._now(x), found)
+        return "" if i < 0 else f"{self._what} '{self._names[i]}' changed"
+
+
+class Module:
+    """A module, by the names of its variables."""
+
+    def __init__(self, module: types.ModuleType, names: Iterable[str], make: Make) -> None:
+        self._names = Names(module.__dict__, names, make, f"{module.__name__}:")
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        return self._names.changed(x.__dict__, found)
+
+
+class Row:
+    """All that a list, tuple, deque or set holds, in its order."""
+
+    def __init__(self, x: Any, make: Make) -> None:
+        self._class = type(x)
+        self._iterate = next(b for b in self._class.__mro__ if b in SEQUENCES).__iter__
+        self._parts = make(list(self._iterate(x)))
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        if type(x) is not self._class:
+            return f"a {self._class.__name__} became a {type(x).__name__}"
+        now = list(self._iterate(x))
+        i = self._parts.differs(now, found)
+        if i < 0:
+            return ""
+        name, before = self._class.__name__, len(self._parts.ids)
+        if len(now) != before:
+            return f"the length of a {name} changed from {before} to {len(now)}"
+        return f"what a {name} holds changed" if issubclass(self._class, (set, frozenset)) else (
+            f"item {i} of a {name} changed"
+        )
+
+
+class Mapping:
+    """All that a dict holds, in its order."""
+
+    def __init__(self, x: Any, make: Make) -> None:
+        self._class = type(x)
+        self._base: Any = next(b for b in self._class.__mro__ if b in MAPPINGS)
+        self._parts = make(self._now(x))
+
+    def _now(self, x: Any) -> list[Any]:
+        return [*self._base.keys(x), *self._base.values(x)]
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        if type(x) is not self._class:
+            return f"a {self._class.__name__} became a {type(x).__name__}"
+        now = self._now(x)
+        i = self._parts.differs(now, found)
+        if i < 0:
+            return ""
+        name, before = self._class.__name__, len(self._parts.ids)
+        if len(now) != before:
+            return f"the length of a {name} changed from {before // 2} to {len(now) // 2}"
+        if i < before // 2:
+            return f"the keys of a {name}, or their order, changed"
+        return f"item {now[i - before // 2]!r} of a {name} changed"
+
+
+class Items:
+    """Single items of a list, tuple or dict, where code reads no others. keys: constants."""
+
+    def __init__(self, x: Any, keys: Iterable[Any], make: Make) -> None:
+        self._class = type(x)
+        self._keys = tuple(keys)
+        self._parts = make(self._now(x))
+
+    def _now(self, x: Any) -> list[Any]:
+        if issubclass(self._class, dict):
+            return list(map(x.get, self._keys, repeat(GONE)))
+        n = len(x)
+        return [x[k] if -n <= k < n else GONE for k in self._keys]
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        if type(x) is not self._class:
+            return f"a {self._class.__name__} became a {type(x).__name__}"
+        i = self._parts.differs(self._now(x), found)
+        return "" if i < 0 else f"item {self._keys[i]!r} of a {self._class.__name__} changed"
+
+
+class Object:
+    """The class of an object, and its attributes by name. whole: it has no others, and their order counts."""
+
+    def __init__(self, x: Any, names: Sequence[str], slots: dict[str, Any], whole: bool, make: Make) -> None:
+        self._names = tuple(names)
+        self._slots = slots
+        variables = variables_of(x)
+        self._length = None if variables is None else len(variables)
+        self._keys = list(variables or ()) if whole else None
+        self._parts = make(self._now(x, variables))
+
+    def _now(self, x: Any, variables: dict[str, Any] | None) -> list[Any]:
+        now: list[Any] = [type(x)]
+        if self._names and variables is not None:
+            now += map(variables.get, self._names, repeat(GONE))
+        if self._slots:
+            now += [slot_value(slot, x, GONE) for slot in self._slots.values()]
+        return now
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        variables = variables_of(x)
+        if self._length is not None:
+            if variables is None or len(variables) != self._length:
+                return f"the attributes of a {type(x).__name__} changed in number"
+            if self._keys is not None and list(variables) != self._keys:
+                return f"the order of the attributes of a {type(x).__name__} changed"
+        i = self._parts.differs(self._now(x, variables), found)
+        if i < 0:
+            return ""
+        names = ["__class__", *self._names, *self._slots]
+        return f"attribute '{names[i]}' of a {type(x).__name__} changed"
+
+
+class Class:
+    """A class: the classes it derives from, and their attributes by name. names: of each, which."""
+
+    def __init__(self, cls: type, names: Sequence[Sequence[str]], make: Make) -> None:
+        self._names = names
+        self._parts = make(self._now(cls))
+
+    def _now(self, cls: type) -> list[Any]:
+        bases = chain_of(cls)
+        now: list[Any] = [*bases]
+        for base, names in zip(bases, self._names, strict=False):
+            if names:
+                now += map(base.__dict__.get, names, repeat(GONE))
+        return now
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        i = self._parts.differs(self._now(x), found)
+        if i < 0:
+            return ""
+        bases = chain_of(x)
+        if i < len(bases):
+            return f"what the class {x.__name__} derives from changed"
+        names = [(base, name) for base, names in zip(bases, self._names, strict=True) for name in names]
+        base, name = names[i - len(bases)]
+        return f"attribute '{name}' of the class {base.__name__} changed"
+
+
+def chain_of(cls: type) -> list[type]:
+    """Where attributes of `cls` are looked up: in the classes it derives from, then in those of its metaclass."""
+    bases = list(cls.__mro__)
+    return bases if type(cls) is type else [*bases, *type(cls).__mro__]
+
+
+class Function:
+    """A Python function. ran: whether its code ran, so that what it closes over, its defaults and its code count."""
+
+    def __init__(self, f: types.FunctionType, names: Iterable[str], ran: bool, make: Make) -> None:
+        self._code = f.__code__ if ran else None
+        self._names = tuple(names)
+        self._length = len(f.__dict__)
+        self._parts = make(self._now(f))
+
+    def _now(self, f: types.FunctionType) -> list[Any]:
+        now: list[Any] = []
+        if self._code is not None:
+            now += (f.__defaults__, f.__kwdefaults__)
+            if f.__closure__:
+                now += map(cell_contents, f.__closure__)
+        if self._names:
+            now += map(f.__dict__.get, self._names, repeat(GONE))
+        return now
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        if self._code is not None and x.__code__ is not self._code:
+            return f"the code of {x.__name__} changed"
+        if len(x.__dict__) != self._length:
+            return f"the attributes of the function {x.__name__} changed in number"
+        i = self._parts.differs(self._now(x), found)
+        if i < 0:
+            return ""
+        free = () if self._code is None else self._code.co_freevars
+        i -= 0 if self._code is None else 2 + len(free)
+        if i >= 0:
+            return f"attribute '{self._names[i]}' of the function {x.__name__} changed"
+        return (
+            f"a variable of an enclosing function changed: '{free[i]}'" if -i <= len(free)
+            else f"the defaults of {x.__name__} changed"
+        )
+
+
+def cell_contents(cell: types.CellType) -> Any:
+    """What a closure cell holds."""
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing yet
+        return GONE
+
+
+class Cache:
+    """A function with a `functools.lru_cache`: what it gave before it gives again, until that is dropped."""
+
+    def __init__(self, f: Any, make: Make) -> None:
+        self._cached, others = self._entries(f)
+        self._cached = dict(self._cached)
+        self._misses = f.cache_info().misses
+        self._results = [*others, *self._cached.values()]  # kept: while the cache is what it was, these are
+        self._parts = make([f.__wrapped__, *self._results])
+
+    def _entries(self, f: Any) -> tuple[dict[Any, Any], list[Any]]:
+        """The dict of the cache, and, where it has a limit, the results, which are not the values of that dict."""
+        parts = gc.get_referents(f)
+        for i in reversed(range(len(parts) - 1)):
+            if type(parts[i]) is dict and parts[i + 1] is f.__wrapped__:
+                return parts[i], [x for x in parts[:i] if not isinstance(x, type)]
+        return {}, []
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        now, _ = self._entries(x)
+        info = x.cache_info()
+        dropped = info.currsize == info.maxsize and info.misses != self._misses
+        if dropped or any(now.get(k, GONE) is not v for k, v in self._cached.items()):
+            return f"what the cache of {x.__name__} holds changed"
+        return "" if self._parts.differs([x.__wrapped__, *self._results], found) < 0 else f"{x.__name__} changed"
+
+
+class Attributes:
+    """What an object consists of by its type: a method of its function and its object, for instance."""
+
+    def __init__(self, x: Any, get: Callable[[Any], list[Any]], make: Make) -> None:
+        self._class = type(x)
+        self._get = get
+        self._parts = make(get(x))
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        if type(x) is self._class and self._parts.differs(self._get(x), found) < 0:
+            return ""
+        return f"what a {self._class.__name__} consists of changed"
+
+
+def referent(ref: weakref.ref[Any]) -> list[Any]:
+    """What a weak reference refers to."""
+    return [weakref.ref.__call__(ref)]
+
+
+class Buffer:
+    """An array or another buffer."""
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        return self.held.changed(x)
+
+
+class Objects:
+    """The objects in an array of objects."""
+
+    def __init__(self, x: Any, make: Make) -> None:
+        self._parts = make(x.ravel().tolist())
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        return "" if self._parts.differs(x.ravel().tolist(), found) < 0 else "what an array of objects holds changed"
+
+
+class Several:
+    """Checks of one object."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self.first = checks[0]
+        self._checks = checks
+
+    def changed(self, x: Any, found: list[Any]) -> str:
+        """See `Check`."""
+        for check in self._checks:
+            if why := check.changed(x, found):
+                return why
+        return ""
