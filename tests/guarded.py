@@ -13,7 +13,18 @@ from chunks import in_chunks
 from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels import black_scholes, cross_entropy, kept_rows, layer_norm, product, softmax
+from kernels import (
+    black_scholes,
+    cross_entropy,
+    energy,
+    gradient,
+    kept_rows,
+    laplacian,
+    layer_norm,
+    product,
+    rosenbrock,
+    softmax,
+)
 
 import jitgrad.codegen.compiler as compiler
 from jitgrad.codegen import executable
@@ -88,8 +99,9 @@ def odd_sizes() -> None:
                 for rows, chunks in ((13, 1), (13, 6), (48, 1), (48, 6)):
                     f = make(rows, columns)
                     run(f, arguments(f, columns, wild=False), chunks)
-        f = black_scholes(1003)
-        run(f, arguments(f, 0, wild=False), 1)
+        for chunks in (1, 6):
+            for f in (black_scholes(1003), gradient(energy(n=67)), rosenbrock(1001), laplacian(67, 43)):
+                run(f, arguments(f, 0, wild=False), chunks)
 
 
 def products() -> None:

@@ -5,7 +5,8 @@ import math
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.core import Function
 from jitgrad.ir.differentiate import vjp
-from jitgrad.ir.types import TensorType, f32, i64
+from jitgrad.ir.passes import run_pipeline, strip
+from jitgrad.ir.types import TensorType, f32, i32, i64
 
 
 class Rows:
@@ -109,3 +110,93 @@ def product(shape, dtype=f32, turned=(False, False), batch=()) -> Function:
         x = b.param(TensorType(dtype, (*batch, *(lies[::-1] if turn else lies))))
         operands.append(b.permute(x, perm=perm) if turn else x)
     return b.finish("product", [b.matmul(*operands)])
+
+
+def gradient(f):
+    """`f` and its gradients by all parameters, for cotangents of one."""
+    joint, b = vjp(f, wrt=range(len(f.params))), FunctionBuilder()
+    params = [b.param(p.type, p.name) for p in f.params]
+    results = b.inline(joint, [*params, *(b.constant(1.0, v.type) for v in f.results)])
+    return run_pipeline(strip(b.finish(f.name, results)))
+
+
+# Pairs of points.
+
+
+def squares(b, p, axis=2):
+    """Squared distances of all pairs of points (n, d), or (d, n) for axis 0."""
+    n, d = p.type.shape if axis else p.type.shape[::-1]
+    shape, dims = ((n, n, d), (0, 2), (1, 2)), 0
+    if not axis:
+        shape = ((d, n, n), (0, 1), (0, 2))
+    whole, dims, others = shape
+    apart = b.sub(b.broadcast(p, shape=whole, dims=dims), b.broadcast(p, shape=whole, dims=others))
+    return b.sum(b.mul(apart, apart), axes=(axis,))
+
+
+def energy(dtype=f32, n=75, d=3, axis=2):
+    b = FunctionBuilder()
+    p = b.param(TensorType(dtype, (n, d) if axis else (d, n)), "p")
+    return b.finish("energy", [b.sum(b.div(1.0, b.sqrt(b.add(squares(b, p, axis), 0.01))), axes=(0, 1))])
+
+
+def lennard_jones(dtype=f32, n=75, d=3):
+    b = FunctionBuilder()
+    p = b.param(TensorType(dtype, (n, d)), "p")
+    r = squares(b, p)
+    at = [b.iota(shape=(n, n), axis=k, dtype=i32) for k in (0, 1)]
+    itself = b.eq(*at)
+    inverse = b.div(1.0, b.select(itself, 1.0, r))
+    sixth = b.mul(b.mul(inverse, inverse), inverse)
+    pair = b.select(itself, 0.0, b.sub(b.mul(sixth, sixth), sixth))
+    near = b.select(b.lt(r, 9.0), pair, 0.0)
+    return b.finish("lennard_jones", [b.sum(near, axes=(0, 1))])
+
+
+def gaussian_process(dtype=f32, n=75, d=3):
+    """exp(-|x_i - x_j|^2 / 2) @ alpha."""
+    b = FunctionBuilder()
+    p, alpha = b.param(TensorType(dtype, (n, d)), "p"), b.param(TensorType(dtype, (n,)), "alpha")
+    k = b.exp(b.mul(squares(b, p), -0.5))
+    y = b.reshape(b.matmul(k, b.reshape(alpha, shape=(n, 1))), shape=(n,))
+    return b.finish("gaussian_process", [y])
+
+
+def spread(dtype=f32, n=75, d=3):
+    """The sum over pairs of the squared distance: no reduction runs over the coordinates alone."""
+    b = FunctionBuilder()
+    p = b.param(TensorType(dtype, (n, d)), "p")
+    shape = (n, n, d)
+    apart = b.sub(b.broadcast(p, shape=shape, dims=(0, 2)), b.broadcast(p, shape=shape, dims=(1, 2)))
+    return b.finish("spread", [b.sum(b.mul(apart, apart), axes=(0, 1, 2))])
+
+
+# Stencils.
+
+
+def window(b, x, start, extent):
+    limit = tuple(a + n for a, n in zip(start, extent, strict=True))
+    return b.slice(x, start=start, limit=limit, step=(1,) * len(extent))
+
+
+def rosenbrock(n=5000, dtype=f32):
+    """The sum of 100 (x[1:] - x[:-1]^2)^2 + (1 - x[:-1])^2, and its gradient."""
+    b = FunctionBuilder()
+    x = b.param(TensorType(dtype, (n,)), "x")
+    a, c = window(b, x, (0,), (n - 1,)), window(b, x, (1,), (n - 1,))
+    t, u = b.sub(c, b.mul(a, a)), b.sub(1.0, a)
+    loss = b.sum(b.add(b.mul(b.mul(t, 100.0), t), b.mul(u, u)), axes=(0,))
+    return gradient(b.finish("rosenbrock", [loss]))
+
+
+def laplacian(n, m, dtype=f32, smooth=False):
+    """Half the sum of the squared five-point Laplacian (of its tanh), and its gradient."""
+    b = FunctionBuilder()
+    x = b.param(TensorType(dtype, (n, m)), "x")
+    inside = (n - 2, m - 2)
+    around = [window(b, x, at, inside) for at in ((0, 1), (2, 1), (1, 0), (1, 2))]
+    total = b.mul(window(b, x, (1, 1), inside), -4.0)
+    for v in around:
+        total = b.add(total, v)
+    total = b.tanh(total) if smooth else total
+    return gradient(b.finish("laplacian", [b.mul(b.sum(b.mul(total, total), axes=(0, 1)), 0.5)]))

@@ -6,55 +6,19 @@ from chunks import in_chunks
 from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels import gradient, laplacian, rosenbrock, window
 
 import jitgrad
 import jitgrad.ir.fuse.parts as parts
 from jitgrad.codegen.compiler import compile_function
 from jitgrad.ir.builder import FunctionBuilder
-from jitgrad.ir.differentiate import vjp
 from jitgrad.ir.errors import JitgradError
 from jitgrad.ir.fuse import LoopKernel, schedule
 from jitgrad.ir.interpreter import interpret
-from jitgrad.ir.passes import run_pipeline, strip
+from jitgrad.ir.passes import strip
 from jitgrad.ir.types import TensorType, f32, f64
 
 N = 5000
-
-
-def window(b, x, start, extent):
-    limit = tuple(a + n for a, n in zip(start, extent, strict=True))
-    return b.slice(x, start=start, limit=limit, step=(1,) * len(extent))
-
-
-def rosenbrock(n=N, dtype=f32):
-    """The sum of 100 (x[1:] - x[:-1]^2)^2 + (1 - x[:-1])^2, and its gradient."""
-    b = FunctionBuilder()
-    x = b.param(TensorType(dtype, (n,)), "x")
-    a, c = window(b, x, (0,), (n - 1,)), window(b, x, (1,), (n - 1,))
-    t, u = b.sub(c, b.mul(a, a)), b.sub(1.0, a)
-    loss = b.sum(b.add(b.mul(b.mul(t, 100.0), t), b.mul(u, u)), axes=(0,))
-    return gradient(b.finish("rosenbrock", [loss]))
-
-
-def gradient(f):
-    """`f` and its gradient by the first parameter, for a cotangent of one."""
-    joint, b = vjp(f, wrt=[0]), FunctionBuilder()
-    params = [b.param(p.type, p.name) for p in f.params]
-    results = b.inline(joint, [*params, *(b.constant(1.0, v.type) for v in f.results)])
-    return run_pipeline(strip(b.finish(f.name, results)))
-
-
-def laplacian(n, m, dtype=f32, smooth=False):
-    """Half the sum of the squared five-point Laplacian (of its tanh), and its gradient."""
-    b = FunctionBuilder()
-    x = b.param(TensorType(dtype, (n, m)), "x")
-    inside = (n - 2, m - 2)
-    around = [window(b, x, at, inside) for at in ((0, 1), (2, 1), (1, 0), (1, 2))]
-    total = b.mul(window(b, x, (1, 1), inside), -4.0)
-    for v in around:
-        total = b.add(total, v)
-    total = b.tanh(total) if smooth else total
-    return gradient(b.finish("laplacian", [b.mul(b.sum(b.mul(total, total), axes=(0, 1)), 0.5)]))
 
 
 def temporaries(plan):
@@ -66,7 +30,7 @@ def long_loops(plan, n):
 
 
 def test_a_gradient_of_slices_is_written_in_windows():
-    plan = schedule(rosenbrock())
+    plan = schedule(rosenbrock(N))
     assert not [n for n in temporaries(plan) if n > 1], "nothing is padded, nothing is stored between kernels"
     assert len(plan.kernels) == 2, "the sum is cut to the length of the interior, whose loop it shares"
     assert len(long_loops(plan, N - 2)) == 1

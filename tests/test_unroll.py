@@ -6,6 +6,7 @@ from chunks import in_chunks
 from generate import arguments, assert_same, functions, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels import energy, gaussian_process, gradient, lennard_jones, spread, squares
 
 import jitgrad
 import jitgrad.codegen.compiler as compiler
@@ -14,7 +15,6 @@ import jitgrad.ir.fuse.unroll as unroll
 from jitgrad.codegen.compiler import compile_function
 from jitgrad.codegen.target import Target, host
 from jitgrad.ir.builder import FunctionBuilder
-from jitgrad.ir.differentiate import vjp
 from jitgrad.ir.errors import JitgradError
 from jitgrad.ir.fuse import LoopKernel, schedule
 from jitgrad.ir.interpreter import interpret
@@ -22,59 +22,6 @@ from jitgrad.ir.passes import run_pipeline, strip
 from jitgrad.ir.types import TensorType, f32, f64, i32
 
 N = 75  # rows of points: no multiple of a vector
-
-
-def squares(b, p, axis=2):
-    """Squared distances of all pairs of points (n, d), or (d, n) for axis 0."""
-    n, d = p.type.shape if axis else p.type.shape[::-1]
-    shape, dims = ((n, n, d), (0, 2), (1, 2)), 0
-    if not axis:
-        shape = ((d, n, n), (0, 1), (0, 2))
-    whole, dims, others = shape
-    apart = b.sub(b.broadcast(p, shape=whole, dims=dims), b.broadcast(p, shape=whole, dims=others))
-    return b.sum(b.mul(apart, apart), axes=(axis,))
-
-
-def energy(dtype=f32, n=N, d=3, axis=2):
-    b = FunctionBuilder()
-    p = b.param(TensorType(dtype, (n, d) if axis else (d, n)), "p")
-    return b.finish("energy", [b.sum(b.div(1.0, b.sqrt(b.add(squares(b, p, axis), 0.01))), axes=(0, 1))])
-
-
-def lennard_jones(dtype=f32, n=N, d=3):
-    b = FunctionBuilder()
-    p = b.param(TensorType(dtype, (n, d)), "p")
-    r = squares(b, p)
-    at = [b.iota(shape=(n, n), axis=k, dtype=i32) for k in (0, 1)]
-    itself = b.eq(*at)
-    inverse = b.div(1.0, b.select(itself, 1.0, r))
-    sixth = b.mul(b.mul(inverse, inverse), inverse)
-    pair = b.select(itself, 0.0, b.sub(b.mul(sixth, sixth), sixth))
-    near = b.select(b.lt(r, 9.0), pair, 0.0)
-    return b.finish("lennard_jones", [b.sum(near, axes=(0, 1))])
-
-
-def gaussian_process(dtype=f32, n=N, d=3):
-    """exp(-|x_i - x_j|^2 / 2) @ alpha."""
-    b = FunctionBuilder()
-    p, alpha = b.param(TensorType(dtype, (n, d)), "p"), b.param(TensorType(dtype, (n,)), "alpha")
-    k = b.exp(b.mul(squares(b, p), -0.5))
-    y = b.reshape(b.matmul(k, b.reshape(alpha, shape=(n, 1))), shape=(n,))
-    return b.finish("gaussian_process", [y])
-
-
-def spread(dtype=f32, n=N, d=3):
-    """The sum over pairs of the squared distance: no reduction runs over the coordinates alone."""
-    b = FunctionBuilder()
-    p = b.param(TensorType(dtype, (n, d)), "p")
-    shape = (n, n, d)
-    apart = b.sub(b.broadcast(p, shape=shape, dims=(0, 2)), b.broadcast(p, shape=shape, dims=(1, 2)))
-    return b.finish("spread", [b.sum(b.mul(apart, apart), axes=(0, 1, 2))])
-
-
-def gradient(f):
-    """`f` with its gradient by all parameters."""
-    return run_pipeline(strip(vjp(f, wrt=range(len(f.params)))))
 
 
 FORCES = [energy, lennard_jones, gaussian_process, spread]
@@ -193,19 +140,17 @@ def test_values_and_gradients(make, target, monkeypatch):
 def test_rows_in_chunks_give_the_same_bits_every_time():
     run = compile_function(gradient(energy(n=300)))
     p = np.random.default_rng(5).standard_normal((300, 3)).astype(np.float32)
-    args = [p, np.ones((), np.float32)]
-    first = run(args)
+    first = run([p])
     for _ in range(20):
-        assert all(np.array_equal(a, b) for a, b in zip(first, run(args), strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(first, run([p]), strict=True))
 
 
 def test_points_that_are_not_contiguous():
     f = gradient(energy())
     base = np.random.default_rng(2).standard_normal((2 * N, 5)).astype(np.float32)
     for p in (base[::2, 1:4], base[N - 1 :: -1, ::2], base[:N, 3::-1][:, :3], np.asfortranarray(base[:N, :3])):
-        strides = [tuple(s // 4 for s in p.strides), ()]
-        got = compile_function(f, strides)([p, np.ones((), np.float32)])
-        want = interpret(f, [p.copy(), np.ones((), np.float32)])
+        got = compile_function(f, [tuple(s // 4 for s in p.strides)])([p])
+        want = interpret(f, [p.copy()])
         for a, b in zip(got, want, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
 
