@@ -17,7 +17,7 @@ and each has the address of its data at `offset`.
 
 Invariants: outputs, arena and table overlap nothing; inputs may overlap each other, but for those that a result
 overwrites, whose outputs are not looked at.
-Imports: `ir.errors`, `ir.fuse`, `ir.types`, `text`.
+Imports: `ir.errors`, `ir.fuse`, `ir.types`, `control`, `text`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..ir.core import Loc
 from ..ir.errors import BoundsError, DivisionByZero, JitgradError
 from ..ir.fuse import Buffer, Node
 from ..ir.types import i64
+from .control import nest
 from .text import Code, Lanes, Vec
 
 PROGRAM, CALL = "program", "call"
@@ -36,8 +37,8 @@ THREADS = 3  # where in %traps the number of threads stands
 PARAMETERS = "ptr noalias %inputs, ptr noalias %outputs, ptr noalias %arena, ptr noalias %table, ptr noalias %traps"
 
 
-def emit_call_entry(code: Code, inputs: int, outputs: int) -> None:
-    """Write `@call`."""
+def emit_call_entry(code: Code, inputs: int, outputs: int, times: int = 1) -> None:
+    """Write `@call`, which runs the program `times` over."""
 
     def data(holder: str) -> str:
         place, address = code.fresh("p"), code.fresh("p")
@@ -58,7 +59,8 @@ def emit_call_entry(code: Code, inputs: int, outputs: int) -> None:
 
     with code.function(f"void @{CALL}({PARAMETERS}, i64 %offset)"):
         held = gather("%inputs", inputs), gather("%outputs", outputs), data("%arena")
-        code.line(f"call void @{PROGRAM}({', '.join(f'ptr {h}' for h in held)}, ptr %table, ptr %traps)")
+        program = f"call void @{PROGRAM}({', '.join(f'ptr {h}' for h in held)}, ptr %table, ptr %traps)"
+        nest(code, [times], lambda _: code.line(program))
         code.line("ret void")
 
 

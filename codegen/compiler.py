@@ -153,11 +153,12 @@ def compile_function(
 
 def compile_schedule(
     f: Function, plan: Schedule, strides: Sequence[Sequence[int] | None] | None = None,
-    overwrites: Mapping[int, int] | None = None,
+    overwrites: Mapping[int, int] | None = None, times: int = 1,
 ) -> Executable:
-    """The same for a function whose kernels are known: `plan` was made of `f` with these strides and overwrites."""
+    """The same for a function whose kernels are known: `plan` was made of `f` with these strides and overwrites. A
+    call runs them `times` over, to measure them."""
     begun = time.perf_counter()
-    module = emit_module(plan, host())
+    module = emit_module(plan, host(), times)
     with _lock:
         llvm = compiler()
         library = llvm.link(llvm.object_code(module.text), CALL)

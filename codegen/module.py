@@ -34,7 +34,8 @@ class Module:
     traps: Traps
 
 
-def emit_module(schedule: Schedule, target: Target) -> Module:
+def emit_module(schedule: Schedule, target: Target, times: int = 1) -> Module:
+    """The module of `schedule`, which a call runs `times` over."""
     code, traps = Code(has_fma=target.has_fma), Traps()
     names = _define_all(code, schedule, target, traps)
     frame = Frame(code)
@@ -49,7 +50,7 @@ def emit_module(schedule: Schedule, target: Target) -> Module:
             else:
                 _run(code, frame, names[kernel], kernel)
         code.line("ret void")
-    emit_call_entry(code, len(schedule.params), len(schedule.results))
+    emit_call_entry(code, len(schedule.params), len(schedule.results), times)
     head = f'target triple = "{target.triple}"\n'
     return Module(head + code.text(), tuple(frame.functions), traps)
 

@@ -1,7 +1,7 @@
 """What each kernel of a function is and how long it takes: for people, and as plain data.
 
     describe(f, strides, overwrites) -> Plan     schedule and facts; nothing is compiled
-    measure(plan, arrays) -> list[float]         each kernel alone, in nanoseconds
+    measure(plan, arrays) -> list[float]         each kernel alone, in nanoseconds (`measure_whole`: all together)
 
 A kernel is timed as a program of its own over the memory of the whole one, which has run before, so that indices and
 flags that it reads are sound. The time is the smallest of many calls in a row, less that of a program without kernels:
@@ -31,6 +31,7 @@ from .machine import Estimate
 from .target import host
 
 ROUNDS, SAMPLE = 7, 2e-3  # samples of a kernel, and how many seconds each takes
+LONG = 100_000.0  # nanoseconds of a call beside which what the call itself costs does not count
 
 Strides = Sequence[Sequence[int] | None] | None
 
@@ -63,35 +64,53 @@ def describe(f: Function, strides: Strides = None, overwrites: Mapping[int, int]
 def measure(plan: Plan, arrays: Sequence[np.ndarray]) -> list[float]:
     """Nanoseconds of each kernel, called with `arrays`; those that the function overwrites change. Raises what a call
     of the function raises."""
-    whole = _compiled(plan, plan.schedule.kernels)
-    results = whole(arrays)
-
-    def alone(kernels: list[Kernel]) -> float:
-        made = _compiled(plan, kernels)
-        made._arenas = whole._arenas  # what the other kernels have left there is what this one reads
-        return _smallest(made, arrays, results)
-
-    nothing = alone([])
-    return [max(alone([k]) - nothing, 0.0) for k in plan.schedule.kernels]
+    bench = _Bench(plan, arrays)
+    return [bench.nanoseconds([k]) for k in plan.schedule.kernels]
 
 
-def _compiled(plan: Plan, kernels: list[Kernel]) -> Executable:
-    part = replace(plan.schedule, kernels=kernels, commit=len(kernels))
-    return compile_schedule(plan.function, part, plan.strides, plan.overwrites)
+def measure_whole(plan: Plan, arrays: Sequence[np.ndarray]) -> float:
+    """The same of all kernels together."""
+    return _Bench(plan, arrays).nanoseconds(plan.schedule.kernels)
 
 
-def _smallest(made: Executable, arrays: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> float:
-    made.run_into(arrays, results)
-    begun = time.perf_counter()
-    made.run_into(arrays, results)
-    calls = max(int(SAMPLE / max(time.perf_counter() - begun, 1e-7)), 1)
-    best = float("inf")
-    for _ in range(ROUNDS):
+class _Bench:
+    """The function, called once: its results and its arena are there for each of its kernels."""
+
+    def __init__(self, plan: Plan, arrays: Sequence[np.ndarray]) -> None:
+        self.plan, self.arrays = plan, arrays
+        self.whole = self.compiled(plan.schedule.kernels)
+        self.results = self.whole(arrays)
+        self.call = self.smallest(self.compiled([]))
+
+    def compiled(self, kernels: Sequence[Kernel], times: int = 1) -> Executable:
+        plan = self.plan
+        part = replace(plan.schedule, kernels=list(kernels), commit=len(kernels))
+        return compile_schedule(plan.function, part, plan.strides, plan.overwrites, times)
+
+    def nanoseconds(self, kernels: Sequence[Kernel]) -> float:
+        """Of the kernels, without what a call costs. Short ones run many times in a call."""
+        made = self.compiled(kernels)
+        made._arenas = self.whole._arenas  # what the other kernels have left there is what these read
+        rough = max(self.smallest(made, rounds=1) - self.call, 10.0)
+        times = max(int(LONG / rough), 1)
+        if times > 1:
+            made = self.compiled(kernels, times)
+            made._arenas = self.whole._arenas
+        return max(self.smallest(made) - self.call, 0.0) / times
+
+    def smallest(self, made: Executable, rounds: int = ROUNDS) -> float:
+        """Nanoseconds of a call."""
+        made.run_into(self.arrays, self.results)
         begun = time.perf_counter()
-        for _ in range(calls):
-            made.run_into(arrays, results)
-        best = min(best, (time.perf_counter() - begun) / calls)
-    return best * 1e9
+        made.run_into(self.arrays, self.results)
+        calls = max(int(SAMPLE / max(time.perf_counter() - begun, 1e-7)), 1)
+        best = float("inf")
+        for _ in range(rounds):
+            begun = time.perf_counter()
+            for _ in range(calls):
+                made.run_into(self.arrays, self.results)
+            best = min(best, (time.perf_counter() - begun) / calls)
+        return best * 1e9
 
 
 def notes(plan: Plan, measured: Sequence[float] | None = None) -> list[list[str]]:
