@@ -1,5 +1,7 @@
 """Kernels in chunks: the same results whoever runs them, in threads, after a fork, after sleep, at exit."""
 
+import multiprocessing
+import os
 import subprocess
 import sys
 import textwrap
@@ -145,44 +147,192 @@ SCRIPT = """
     import os, sys
     import numpy as np
     sys.path.insert(0, "tests")
+    import jitgrad
     import jitgrad.codegen.compiler as compiler
-    import jitgrad.codegen.cores as cores
     from kernels import softmax
 
-    cores.set_number(2)
-
+    jitgrad.set_num_threads(3)
     f = softmax(512, 300)
     executable = compiler.compile_function(f)
     assert max(k.chunks for k in executable.schedule.kernels) > 1
     args = [np.full((512, 300), 1.0, np.float32)] * 2
     def right():
         return all(np.allclose(executable(args)[0], 1 / 300) for _ in range(50))
-    assert right()
+    assert right() and compiler.pool().workers == 2
 """
 
 
-def run_script(more, cwd):
-    code = textwrap.dedent(SCRIPT) + textwrap.dedent(more)
+def run_script(more, cwd, begin=SCRIPT):
+    code = textwrap.dedent(begin) + textwrap.dedent(more)
     return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="there are workers on Linux only")
-def test_a_forked_child_works_alone(request):
-    done = run_script(
+FORKS = """
+        import signal, threading, time
+
+        def fork(check, times=1):
+            for _ in range(times):
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(20)
+                    os._exit(0 if check() else 1)
+                _, status = os.waitpid(child, 0)
+                assert status == 0, status
         """
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if right() else 1)
-        _, status = os.waitpid(child, 0)
-        assert status == 0, status
+
+fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+
+
+def run_forks(more, cwd):
+    done = run_script(textwrap.dedent(FORKS) + textwrap.dedent(more), cwd)
+    assert done.returncode == 0, done.stderr
+
+
+@fork_only
+def test_a_forked_child_has_threads_of_its_own(request):
+    run_forks(
+        """
+        def check():
+            none = compiler.pool().workers == 0
+            grandchild = os.fork()
+            if grandchild == 0:
+                os._exit(0 if right() and compiler.pool().workers == 2 else 1)
+            _, status = os.waitpid(grandchild, 0)
+            return none and right() and compiler.pool().workers == 2 and status == 0
+
+        fork(check, 3)
         assert right()
         """,
         request.config.rootpath,
     )
+
+
+@fork_only
+def test_a_child_forked_before_anything_ran(request):
+    done = run_script(
+        """
+        import os, signal
+        import jitgrad
+        jitgrad.set_num_threads(2)
+        child = os.fork()
+        f = jitgrad.trace(lambda x: (x * 2).sum())
+        signal.alarm(20)
+        right = f(jitgrad.ones(1000, 1000)).item() == 2e6
+        if child == 0:
+            os._exit(0 if right else 1)
+        _, status = os.waitpid(child, 0)
+        assert right and status == 0
+        """,
+        request.config.rootpath,
+        begin="",
+    )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="fork")
+@fork_only
+def test_a_child_forked_while_others_are_in_kernels_and_the_pool_grows(request):
+    run_forks(
+        """
+        on = True
+
+        def run():
+            while on:
+                executable(args)
+
+        def grow():
+            n = 3
+            while on:
+                n = min(n + 1, 40)
+                with jitgrad.threads(n):
+                    executable(args)
+                time.sleep(0.001)
+
+        threads = [threading.Thread(target=work) for work in (run, run, grow)]
+        for t in threads:
+            t.start()
+        fork(right, 15)
+        on = False
+        for t in threads:
+            t.join()
+        assert right()
+        """,
+        request.config.rootpath,
+    )
+
+
+@fork_only
+def test_a_child_forked_while_another_thread_traces(request):
+    """Neither what a traced function holds while it records nor what a program holds while it compiles."""
+    run_forks(
+        """
+        recording, on = threading.Event(), threading.Event()
+        x = jitgrad.ones(64, 1024)
+
+        @jitgrad.trace
+        def slow(x):
+            if threading.current_thread() is other:
+                recording.set()
+                on.wait(20)
+            return (x * 2).sum()
+
+        other = threading.Thread(target=slow, args=(x,))
+        other.start()
+        recording.wait()
+        fork(lambda: slow(x).item() == 131072.0, 3)
+        on.set()
+        other.join()
+        """,
+        request.config.rootpath,
+    )
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_multiprocessing(method, tmp_path, request):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(
+        f"""
+        import multiprocessing
+        import jitgrad
+
+        @jitgrad.trace
+        def f(x):
+            return (x * 2).sum()
+
+        def work(n):
+            with jitgrad.threads(2):
+                return f(jitgrad.full((n, 1000), 1.0)).item()
+
+        if __name__ == "__main__":
+            assert work(1000) == 2e6
+            with multiprocessing.get_context("{method}").Pool(2) as pool:
+                assert pool.map(work, [1000, 500, 1000, 500]) == [2e6, 1e6, 2e6, 1e6]
+            assert work(1000) == 2e6
+        """
+    ))
+    environment = {**os.environ, "PYTHONPATH": str(request.config.rootpath)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+@fork_only
+def test_an_interrupt_comes_after_the_kernels(request):
+    """Whichever thread the signal goes to; the pool is whole afterwards."""
+    run_forks(
+        """
+        for pause in (0.01, 0.02, 0.05):
+            threading.Timer(pause, os.kill, (os.getpid(), signal.SIGINT)).start()
+            try:
+                while True:
+                    executable(args)
+            except KeyboardInterrupt:
+                pass
+        assert right()
+        """,
+        request.config.rootpath,
+    )
+
+
+@fork_only
 def test_a_child_forked_while_others_compile_and_run_is_whole(request):
     """Of the pool of memory, of LLVM and of llvmlite, no lock is left to a thread that the child has not."""
     done = run_script(
