@@ -25,6 +25,7 @@ _VARIANT = 0.03  # more for each kind of tile at an edge, which is compiled too
 _MOST_VECTORS = 6
 _WAY = 4096  # bytes: lines so far apart, or a multiple, share a set of the first cache
 _ROWS_IN_SET = 6  # of a tile, beside the right operand's lines: caches of eight ways and more keep them
+_SHORT = 8  # steps
 _UNROLL = 2  # cores that issue six instructions and more a cycle need none
 GROUP_BYTES = 1 << 18  # of the left operand, read again for each panel of columns: half of a small second cache
 
@@ -82,6 +83,8 @@ def _cycles(rows: int, vectors: int, depth: int, far: float) -> float:
 
 
 def _unroll(kernel: Contraction) -> int:
-    """A divisor of every trip count of the innermost loop."""
+    """A divisor of every trip count of the innermost loop: all of a short one inside others."""
+    if len(kernel.terms) > 1 and kernel.terms[-1] <= _SHORT:
+        return kernel.terms[-1]
     counts = (kernel.block, kernel.terms[0] % kernel.block) if len(kernel.terms) == 1 else (kernel.terms[-1],)
     return _UNROLL if all(n % _UNROLL == 0 for n in counts) else 1

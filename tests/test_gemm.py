@@ -14,7 +14,11 @@ from jitgrad.codegen.target import Target, host
 from jitgrad.codegen.tiling import tiling
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.core import Function
-from jitgrad.ir.fuse import CallKernel, Contraction, LoopKernel, schedule, to_text
+from jitgrad.ir.fuse import CallKernel, Contraction, LoopKernel, schedule, to_text, views
+from jitgrad.ir.fuse.groups import Grouping
+from jitgrad.ir.fuse.items import Ref
+from jitgrad.ir.fuse.prepare import Program
+from jitgrad.ir.fuse.schedule import _Layout
 from jitgrad.ir.interpreter import interpret
 from jitgrad.ir.ops import TABLE
 from jitgrad.ir.types import TensorType, f32, f64, i64
@@ -123,6 +127,89 @@ def test_the_square_of_one_array():
     b = FunctionBuilder()
     x = b.param(TensorType(f64, (20, 33)))
     check(b.finish("square", [b.matmul(b.permute(x, perm=(1, 0)), x)]))
+
+
+# Groups of several axes.
+
+
+def contract(monkeypatch, left, right, shapes, groups, cuts):
+    """The contraction of two arrays, each read through a view over the axes of its `shapes`, on this machine."""
+    b = FunctionBuilder()
+    x, y = (b.param(TensorType(f32, (a.size,))) for a in (left, right))
+    batch, rows, _, terms = groups
+    result = (*shapes[0][: batch + rows], *shapes[1][batch + terms :])
+    f = b.finish("f", [b.add(b.zeros(TensorType(f32, result)), 0.0)])
+    program = Program(f, None)
+    refs = [Ref(program.refs[p].root, view) for p, view in zip((x, y), cuts, strict=True)]
+    (out,) = program.call(
+        "contract", list(zip(refs, shapes, strict=True)), [(f32, int(np.prod(result)))], groups=groups
+    )
+    program.results[0].place = None
+    out.root.place = ("result", 0)
+    program.stored.clear()
+    program.stored.add(out.root)
+    program.results[0] = out.root
+    plan = _Layout(program, Grouping(program)).schedule()
+    (kernel,) = plan.kernels
+    assert isinstance(kernel, Contraction)
+    monkeypatch.setattr(compiler, "schedule", lambda *_, **__: plan)
+    return kernel, compile_function(f)([left.reshape(-1), right.reshape(-1)])[0]
+
+
+@pytest.mark.parametrize(
+    ("c", "o", "h", "w", "k"), [(3, 4, 9, 20, 3), (1, 6, 28, 28, 5), (6, 16, 12, 12, 5), (20, 3, 9, 40, 7)]
+)
+def test_a_convolution_is_a_contraction_over_windows(c, o, h, w, k, monkeypatch):
+    """out[o, y, x] = sum over c, i, j of weight[o, c, i, j] * image[c, y + i, x + j], the image read as it lies."""
+    rng = np.random.default_rng(0)
+    weight, image = rng.standard_normal((o, c, k, k), np.float32), rng.standard_normal((c, h, w), np.float32)
+    y, x = h - k + 1, w - k + 1
+    windows = views.strided((c, k, k, y, x), (h * w, w, 1, w, 1))
+    kernel, got = contract(
+        monkeypatch, weight, image, ((o, c, k, k), (c, k, k, y, x)), (0, 1, 2, 3),
+        (views.identity(weight.size), windows),
+    )
+    assert kernel.columns == (y, x) and np.prod(kernel.terms) == c * k * k
+    want = np.einsum("ocij,cyxij->oyx", weight, np.lib.stride_tricks.sliding_window_view(image, (k, k), (1, 2)))
+    np.testing.assert_allclose(got, want, 1e-4, 1e-4)
+
+
+def test_batches_rows_and_columns_of_several_axes(monkeypatch):
+    """einsum("abmpk,abknq->abmpnq") with operands transposed, and einsum with an operand that the batch shares."""
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((2, 3, 4, 7, 5), np.float32), rng.standard_normal((2, 3, 7, 6, 19), np.float32)
+    shapes = ((2, 3, 4, 5, 7), (2, 3, 7, 6, 19))
+    turned = views.strided(shapes[0], (420, 140, 35, 1, 5))
+    kernel, got = contract(monkeypatch, left, right, shapes, (2, 2, 2, 1), (turned, views.identity(right.size)))
+    assert (kernel.batch, kernel.columns) == ((6,), (114,))
+    np.testing.assert_allclose(got, np.einsum("abmkp,abknq->abmpnq", left, right), 1e-5, 1e-5)
+    shared = views.strided((2, 3, 7, 6, 19), (0, 0, 114, 19, 1))
+    kernel, got = contract(monkeypatch, left, right[0, 0], shapes, (2, 2, 2, 1), (turned, shared))
+    assert kernel.batch == ()
+    np.testing.assert_allclose(got, np.einsum("abmkp,knq->abmpnq", left, right[0, 0]), 1e-5, 1e-5)
+
+
+def test_operands_of_several_axes_in_one_are_read_as_they_lie():
+    """Heads split off a row, and joined again: x[t, h, d] as h matrices, and back."""
+    b = FunctionBuilder()
+    x, w = b.param(TensorType(f32, (2, 24, 4, 16))), b.param(TensorType(f32, (64, 20)))
+    q = b.permute(x, perm=(0, 2, 1, 3))
+    scores = b.matmul(q, b.permute(q, perm=(0, 1, 3, 2)))
+    mixed = b.reshape(b.permute(b.matmul(scores, q), perm=(0, 2, 1, 3)), shape=(48, 64))
+    f = b.finish("f", [b.matmul(mixed, w)])
+    kernels = schedule(f).kernels
+    assert [type(k) for k in kernels] == [LoopKernel, Contraction, Contraction, Contraction]  # keys alone are turned
+    assert kernels[-1].terms == (4, 16)
+    check_all(f)
+
+
+@pytest.mark.parametrize("rows", [16, 4])
+def test_short_rows_of_the_right_operand_are_copied(rows):
+    b = FunctionBuilder()
+    x, y = b.param(TensorType(f32, (10, 12))), b.param(TensorType(f32, (5, 12, rows)))
+    f = b.finish("f", [b.matmul(x, b.reshape(b.permute(y, perm=(1, 0, 2)), shape=(12, 5 * rows)))])
+    assert [type(k) for k in schedule(f).kernels] == ([Contraction] if rows == 16 else [LoopKernel, Contraction])
+    check_all(f)
 
 
 # What follows a product.

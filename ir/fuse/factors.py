@@ -2,8 +2,9 @@
 
 A product with a vector, an outer product and a product of integers is multiplication and sum, which fuse. Others are
 contractions, large ones calls of BLAS. A contraction reads its left operand number by number, however it lies, but its
-right one in vectors, so that one whose rows lie with gaps is copied before. What is only read transposed is computed as
-the transposed product of the transposed operands where that saves copies.
+right one in vectors, so that one whose elements lie apart along them is copied before. An operand that is a view of
+several axes in one (heads split off, windows) gives these to the contraction, and is read as it lies. What is only read
+transposed is computed as the transposed product of the transposed operands where that saves copies.
 
 Imports: `core`, `types`, `items`, `views`. `prepare`, which owns the program that is written to, for its type alone.
 """
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 # Multiplications of a matrix from which BLAS, which packs both operands, is faster. The time of BLAS over that of a
 # contraction, float32 on AVX-512, one core: 1.1 to 1.2 for n = 128 to 512, 1.0 to 1.07 for 1000 to 1536, 0.95 for 2048.
 BLAS_WORK = 5e9
+SHORT = 8  # elements of a row of the right operand: where its rows are shorter, it is copied
+
+Operand = tuple[Ref, Shape]
 
 
 def read_turned(f: Function) -> set[Value]:
@@ -52,9 +56,47 @@ def matmul(program: Program, instr: Instr) -> list[Ref]:
     if instr.out in program.read_turned and _copied(program, x, y, turned=True) < _copied(program, x, y, turned=False):
         shape = (*t.shape[:-2], n, m)
         args = [(_turned(program, v), tuple(v.type.shape[p] for p in _swapped(t.rank))) for v in (y, x)]
-        (out,) = program.call("contract", args, [(t.dtype, t.size)])
+        (out,) = _contract(program, args[0], args[1], t)
         return [program.view(out, lambda v: views.permute(v, shape, _swapped(t.rank)))]
-    return program.call("contract", [(program.refs[v], v.type.shape) for v in (x, y)], [(t.dtype, t.size)])
+    return _contract(program, (program.refs[x], x.type.shape), (program.refs[y], y.type.shape), t)
+
+
+def _contract(program: Program, left: Operand, right: Operand, t: TensorType) -> list[Ref]:
+    """The contraction of two operands, their axes cut as their views need it."""
+    axes = _cut(left, right)
+    if axes is None:
+        return program.call("contract", [left, right], [(t.dtype, t.size)], groups=(t.rank - 2, 1, 1, 1))
+    batch, rows, terms, columns = axes
+    args = [(left[0], (*batch, *rows, *terms)), (right[0], (*batch, *terms, *columns))]
+    groups = len(batch), len(rows), len(columns), len(terms)
+    return program.call("contract", args, [(t.dtype, t.size)], groups=groups)
+
+
+def _cut(left: Operand, right: Operand) -> tuple[Shape, Shape, Shape, Shape] | None:
+    """The axes batch, rows, terms and columns by which both operands can be walked as they lie; None where there are
+    none, or where the vectors along the last would be short."""
+    a, b = _cuts(*left), _cuts(*right)
+    if a is None or b is None:
+        return None
+    (*sizes, m, k), n = left[1], right[1][-1]
+    shared: list[Shape] = []
+    for size, mine, other in zip((*sizes, k), (*a[:-2], a[-1]), b[:-1], strict=True):
+        both = views.common_cuts(mine, other)
+        if both is None:
+            return None
+        shared.append(views.sizes_between(both, size))
+    columns = views.sizes_between(b[-1], n)
+    if len(columns) > 1 and columns[-1] < SHORT:
+        return None
+    return tuple(n for group in shared[:-1] for n in group), views.sizes_between(a[-2], m), shared[-1], columns
+
+
+def _cuts(ref: Ref, shape: Shape) -> list[tuple[int, ...]] | None:
+    """For each axis of `shape` the steps after which the view goes on elsewhere."""
+    groups = views.cut(ref.view.axes, shape)
+    if groups is None:
+        return None
+    return [views.cuts_between([n for n, _ in views.canonical(0, group).axes]) for group in groups]
 
 
 def _turned(program: Program, value: Value) -> Ref:

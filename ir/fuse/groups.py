@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from . import reasons
 from .inline import inline, leaves
-from .items import TRAPS, Item, Ref, Root, cost
+from .items import TRAPS, Item, Ref, Root, cost, grouped
 from .kernel import ELEMENT, ROW
 from .pack import pack
 from .parts import work_in_parts
@@ -145,7 +145,7 @@ class Grouping:
         group = self._new_group(0)
         group.call = item
         if item.op == "contract":
-            group.size, group.cuts = item.out.size, cuts_between((*item.shapes[0][:-1], item.shapes[1][-1]))
+            group.size, group.cuts = item.out.size, cuts_between([n for group in grouped(item)[:3] for n in group])
         for source in self._sources(item):
             self.wait(group, [source])
         for root in item.outs:

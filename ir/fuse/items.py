@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from ..core import Loc
 from ..costs import WORK
 from ..ops import TABLE
-from ..types import DType
+from ..types import DType, Shape
 from .views import View
 
 Pattern = tuple[tuple[int, bool], ...]  # runs of the iteration, slowest first: size, whether it is reduced
@@ -74,6 +74,15 @@ class Item:
     @property
     def out(self) -> Root:
         return self.outs[0]
+
+
+def grouped(item: Item) -> tuple[Shape, Shape, Shape, Shape]:
+    """The sizes of a contraction's axes: batch, rows, columns, terms. Its left operand has the axes batch, rows,
+    terms, its right one batch, terms, columns, its result batch, rows, columns; attrs["groups"] counts them."""
+    batch, rows, columns, _ = item.attrs["groups"]
+    left, right = item.shapes
+    at = len(right) - columns
+    return left[:batch], left[batch : batch + rows], right[at:], left[batch + rows :]
 
 
 CHEAP, DIVISION, TRANSCENDENTAL = 1.0, 5.0, 16.0

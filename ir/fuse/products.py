@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Sequence
+from itertools import pairwise
 
 from . import views
 from .build import BufferOf, Builder
 from .groups import Group, Grouping
-from .items import Item, Root
+from .items import Item, Root, grouped
 from .kernel import ELEMENT, Access, Buffer, Contraction, Node, Store
 
 BLOCK = 512  # terms summed in registers: more make a float32 sum less accurate, fewer cost traffic
@@ -44,8 +45,8 @@ class _Builder(Builder):
         body = [n for n in self.nodes if n is not product]
         operands = self.operands(item)
         held: list[Node | Store] = [*(n for n in body if n.access is not None), *self.body_stores]
-        accesses = [*operands, *(_over(h.access, 1) for h in held)]
         sizes, order = self.axes(item, operands)
+        accesses = [*operands, *(_over(h.access, len(order[-1])) for h in held)]
         groups, (left, right, *others) = _merged(sizes, order, accesses)
         for holder, access in zip(held, others, strict=True):
             holder.access = access
@@ -61,27 +62,37 @@ class _Builder(Builder):
         return product
 
     def operands(self, item: Item) -> list[Access]:
-        """The operands over the axes of the result and that of the terms."""
+        """The operands over the axes of the result and those of the terms, without axes of size 1."""
+        batch, rows, columns, terms = result = grouped(item)
+        wanted = [n > 1 for group in result for n in group]
+        if not any(wanted[-len(terms) :]):
+            wanted[-1] = True
         out = []
-        for (root, view), shape, missing in zip(item.args, item.shapes, (-1, -2), strict=True):
+        for left, (root, view), shape in zip((True, False), item.args, item.shapes, strict=True):
             strides = views.strides_over(view, shape)
             assert strides is not None
-            batch = [s for s, n in zip(strides[:-2], shape, strict=False) if n > 1]
-            down, along = strides[-2:]
-            pair = (down, 0, along) if missing == -1 else (0, along, down)
-            out.append(Access(self.buffer_of(root), view.offset, (*batch, *pair)))
+            first, rest = strides[: len(batch)], strides[len(batch) :]
+            if left:
+                mine = (*rest[: len(rows)], *(0 for _ in columns), *rest[len(rows) :])
+            else:
+                mine = (*(0 for _ in rows), *rest[len(terms) :], *rest[: len(terms)])
+            kept = tuple(s for s, want in zip((*first, *mine), wanted, strict=True) if want)
+            out.append(Access(self.buffer_of(root), view.offset, kept))
         return out
 
     def axes(self, item: Item, operands: Sequence[Access]) -> tuple[Strides, list[list[int]]]:
         """The sizes of all axes, and which of them are batch, rows, columns and terms."""
-        last = len(self.sizes)
-        order: list[list[int]] = [[], [], [], [last]]
-        for i in range(last - 2):
+        batch, rows, columns, terms = (tuple(n for n in group if n > 1) for group in grouped(item))
+        sizes = (*batch, *rows, *columns, *(terms or (1,)))
+        bounds = [0, len(batch), len(batch) + len(rows), len(self.sizes), len(sizes)]
+        assert min(len(rows), len(columns)) and sizes[: len(self.sizes)] == self.sizes
+        order = [list(range(lo, hi)) for lo, hi in pairwise(bounds)]
+        for i in order[0][:]:
             by_left, by_right = (a.strides[i] != 0 for a in operands)
-            order[0 if by_left == by_right else 1 if by_left else 2].append(i)
-        order[1].append(last - 2)
-        order[2].append(last - 1)
-        return (*self.sizes, item.shapes[0][-1]), order
+            if by_left != by_right:
+                order[0].remove(i)
+                order[1 if by_left else 2].append(i)
+        return sizes, [sorted(group) for group in order]
 
 
 def _over(access: Access | None, more: int) -> Access:
