@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .core import Value
+from .core import Instr, Value
 from .ops import TABLE
 from .patterns import Procedure
 from .rewrite import Candidate, Rewriter
@@ -95,7 +95,7 @@ def slice_(b: Rewriter, at: Candidate) -> Any:
     (x,) = at.args
     if x.type == at.types[0]:
         return x
-    start, limit, step = (tuple(at.attrs[k]) for k in ("start", "limit", "step"))
+    start, step = tuple(at.attrs["start"]), tuple(at.attrs["step"])
     sizes = at.types[0].shape
     if inner := b.made_by(x, "slice"):
         outer = inner.attrs["step"]
@@ -106,10 +106,29 @@ def slice_(b: Rewriter, at: Candidate) -> Any:
         return _slice_of_broadcast(b, at, inner.args[0], inner.attrs["dims"])
     if inner := b.made_by(x, "concat"):
         return _slice_of_concat(b, at, inner.args, inner.attrs["axis"])
-    if (inner := b.made_by(x, "pad")) and not any(inner.attrs["interior"]):
-        low, y = inner.attrs["low"], inner.args[0]
-        if all(a <= lo and hi <= a + n for a, lo, hi, n in zip(low, start, limit, y.type.shape, strict=True)):
-            return _sliced(b, y, tuple(lo - a for lo, a in zip(start, low, strict=True)), sizes, step)
+    if inner := b.made_by(x, "pad"):
+        return _slice_of_pad(b, at, inner)
+    if (inner := b.made_by(x, "select")) and b.made_by(inner.args[0], "pad"):
+        # What was assigned to a slice, read again; or what was left as it was.
+        chosen = b.number(b.slice(inner.args[0], **at.attrs))
+        return None if chosen is None else b.slice(inner.args[1 if chosen else 2], **at.attrs)
+    return None
+
+
+def _slice_of_pad(b: Rewriter, at: Candidate, pad: Instr) -> Any:
+    """A slice of what was padded, of all of it, or of the fill alone."""
+    (y, fill), low, interior = pad.args, pad.attrs["low"], pad.attrs["interior"]
+    start, limit, step = (tuple(at.attrs[k]) for k in ("start", "limit", "step"))
+    sizes, inside = at.types[0].shape, y.type.shape
+    if (start, sizes, step) == (low, inside, tuple(k + 1 for k in interior)):
+        return y
+    if any(interior) or not at.types[0].size:
+        return None
+    places = list(zip(low, start, limit, inside, strict=True))
+    if all(a <= lo and hi <= a + n for a, lo, hi, n in places):
+        return _sliced(b, y, tuple(lo - a for lo, a in zip(start, low, strict=True)), sizes, step)
+    if any(hi <= a or a + n <= lo for a, lo, hi, n in places):
+        return b.broadcast(fill, shape=sizes, dims=())
     return None
 
 

@@ -253,6 +253,16 @@ def test_assignments_to_rows_and_slices(write):
     assert all(isinstance(k, CallKernel) or math.prod(k.outer + k.inner) <= 3000 for k in writers)
 
 
+def test_a_stencil_copies_the_interior_alone():
+    def step(u, rate):
+        u[1:-1] += rate * (u[2:] - 2 * u[1:-1] + u[:-2])
+
+    traced = both(step, rand(5000), 0.25)
+    plan = schedule_of(traced)
+    moved = [math.prod(k.outer + k.inner) for k in plan.kernels]
+    assert moved == [4998, 4998], plan
+
+
 def test_a_slice_that_reads_its_neighbours():
     def step(t, v):
         t[0:3] = t[1:4] + v

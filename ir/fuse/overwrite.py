@@ -5,9 +5,9 @@ A result that overwrites a parameter is computed in its memory (`direct`) where
     step that writes it, and never after (`rewrites_in_step`);
   - every kernel that can fail runs before, so that a program that fails has written to nothing.
 The order of kernels that this asks for is added to the graph of groups; where it cannot be had, the result is a
-temporary, copied at the end of the program (`copy_back`). What only copies elements of the parameter to
-themselves (what a scatter or an assignment to a slice leaves as it is) is not done at all (`elided`), nor is adding
--0.0 to all of them (`skip_idle`).
+temporary, and it, or the parts of it that change, are copied at the end of the program (`copy_back`). What only
+copies elements of the parameter to themselves (what a scatter or an assignment to a slice leaves as it is) is not
+done at all (`elided`), nor is adding -0.0 to all of them (`skip_idle`).
 
 Imports: `items`, `groups`, `inline`, `kernel`, `prepare`, `views`.
 """
@@ -22,38 +22,47 @@ from .inline import leaves
 from .items import Item, Root, fails
 from .kernel import ELEMENT, KERNEL, Access, Buffer, Contraction, LoopKernel, Node, Phase, Store
 from .prepare import Program
+from .views import View
 
 
 @dataclass(eq=False, slots=True)
 class Overwrite:
     """A result and the parameter it replaces. `writers`: what writes to its memory; `elided`: what would leave
-    elements as they are."""
+    elements as they are. `direct`: done in place, as far as the order of kernels goes, which they then have. Else,
+    where `in_windows`, the writers alone write to a temporary, and their windows alone are copied."""
 
     result: Root
     param: Root
     writers: list[Item]
     elided: list[Item]
+    direct: bool = False
+    in_windows: bool = False
 
 
 def plan(program: Program, grouping: Grouping) -> list[Overwrite]:
-    """The overwrites that can be direct as far as the order of kernels goes, which they then have."""
+    """The overwrites of the program."""
     found = [_overwrite(program.results[r], program.params[p]) for r, p in program.overwrites.items()]
     if not found:
         return []
     home: dict[Item, Group] = {}
     readers: dict[Root, dict[Group, None]] = {o.param: {} for o in found}
     failing: list[Group] = []
+    read: set[Root] = set()
     elided = {item for o in found for item in o.elided}
     for group in grouping.groups.values():
         for item in group.items():
             home[item] = group
             if item not in elided:
                 for ref in leaves(item.args):
+                    read.add(ref.root)
                     if ref.root in readers:
                         readers[ref.root][group] = None
         if can_fail(group):
             failing.append(group)
-    return [o for o in found if _ordered(grouping, o, home, readers[o.param], failing)]
+    for o in found:
+        o.direct = _ordered(grouping, o, home, readers[o.param], failing)
+        o.in_windows = o.result not in read and all(item.window is not None for item in o.writers)
+    return found
 
 
 def can_fail(group: Group) -> bool:
@@ -159,11 +168,17 @@ def skip_idle(kernel: LoopKernel) -> None:
         kernel.unless = scalar
 
 
-def copy_back(source: Buffer, target: Buffer) -> LoopKernel:
-    """The kernel that copies all of `source` to `target`."""
-    steps, level = ((1,), ELEMENT) if target.size > 1 else ((), KERNEL)
-    inner = (target.size,) if target.size > 1 else ()
-    each = Node("load", (), {}, source.dtype, level, access=Access(source, 0, steps))
-    store = Store(each, Access(target, 0, steps))
-    body, once = ([each], []) if inner else ([], [each])
-    return LoopKernel((), inner, once, [Phase(body=body, stores=[store])])
+def copy_back(o: Overwrite, source: Buffer, target: Buffer) -> list[LoopKernel]:
+    """The kernels that copy what was written to `source` to `target`."""
+    if not o.in_windows:
+        return [_copied(source, target, views.identity(target.size))]
+    return [_copied(source, target, item.window) for item in o.writers if item.window is not None]
+
+
+def _copied(source: Buffer, target: Buffer, window: View) -> LoopKernel:
+    sizes, steps = tuple(n for n, _ in window.axes), tuple(s for _, s in window.axes)
+    level = ELEMENT if sizes else KERNEL
+    each = Node("load", (), {}, source.dtype, level, access=Access(source, window.offset, steps))
+    store = Store(each, Access(target, window.offset, steps))
+    body, once = ([each], []) if sizes else ([], [each])
+    return LoopKernel(sizes[:-1], sizes[-1:], once, [Phase(body=body, stores=[store])])

@@ -77,7 +77,8 @@ class _Layout:
     def __init__(self, program: Program, grouping: Grouping) -> None:
         self.program = program
         self.grouping = grouping
-        self.direct = {base(o.result): o for o in plan(program, grouping)}
+        self.overwrites = {base(o.result): o for o in plan(program, grouping)}
+        self.direct = {root: o.param for root, o in self.overwrites.items() if o.direct}
         self.groups = grouping.ordered()
         self.buffers: dict[Root, Buffer] = {}
         self.constants: dict[int, Buffer] = {}
@@ -89,8 +90,7 @@ class _Layout:
         writing = {self.buffer_of(p) for p in map(self.overwritten, self.program.results) if p is not None}
         first = next((i for i, k in enumerate(made) if not writing.isdisjoint(k.writes())), len(made))
         before = self.finish(made[:first])
-        back = [copy_back(self.buffer_of(r), self.buffer_of(p)) for r, p in self.copied()]
-        after = [*self.finish(made[first:]), *(part for k in back for part in split(k))]
+        after = [*self.finish(made[first:]), *(part for k in self.copies() for part in split(k))]
         params = [self.buffer_of(root) for root in self.program.params]
         results = [self.buffer_of(self.overwritten(root) or root) for root in self.program.results]
         constants = [(self.constants[i], self.program.constants[i]) for i in sorted(self.constants)]
@@ -101,29 +101,29 @@ class _Layout:
         """The kernel of each group. What cannot be done in place after all becomes a temporary."""
         while True:
             self.buffers, self.constants = {}, {}
-            self.elided = {item for o in self.direct.values() for item in o.elided}
+            self.elided = {i for r, o in self.overwrites.items() if r in self.direct or o.in_windows for i in o.elided}
             made = [k for g in self.groups if (k := self.kernel(g)) is not None]
             loops = [(k, set(k.writes())) for k in made if not isinstance(k, CallKernel)]
             unsafe = {
-                root for root, o in self.direct.items() for k, written in loops
-                if (b := self.buffer_of(o.param)) in written and not rewrites_in_step(k, b)
+                root for root, param in self.direct.items() for k, written in loops
+                if (b := self.buffer_of(param)) in written and not rewrites_in_step(k, b)
             }
             if not unsafe:
                 for kernel, _ in loops:
                     if isinstance(kernel, LoopKernel):
                         skip_idle(kernel)
                 return made
-            self.direct = {root: o for root, o in self.direct.items() if root not in unsafe}
+            self.direct = {root: param for root, param in self.direct.items() if root not in unsafe}
 
     def overwritten(self, result: Root) -> Root | None:
         """The parameter that a result replaces."""
         place = result.place
         return self.program.params[place[1]] if place is not None and place[0] == "overwrite" else None
 
-    def copied(self) -> list[tuple[Root, Root]]:
-        """Results that are to be copied to the parameters they replace, and those."""
-        found = ((r, self.overwritten(r)) for r in self.program.results if r.size and base(r) not in self.direct)
-        return [(r, p) for r, p in found if p is not None]
+    def copies(self) -> list[LoopKernel]:
+        """What copies results to the parameters they replace, where they were not computed in their memory."""
+        left = [(root, o) for root, o in self.overwrites.items() if root.size and root not in self.direct]
+        return [k for root, o in left for k in copy_back(o, self.buffer_of(root), self.buffer_of(o.param))]
 
     def finish(self, kernels: Sequence[Kernel]) -> list[Kernel]:
         """Kernels laid out for vectors and cut into chunks."""
@@ -139,7 +139,7 @@ class _Layout:
     def buffer_of(self, root: Root) -> Buffer:
         root = base(root)
         if root in self.direct:
-            root = self.direct[root].param
+            root = self.direct[root]
         if root not in self.buffers:
             place = root.place or ("temp", 0)
             if place[0] == "overwrite":
