@@ -211,6 +211,7 @@ LOWER: dict[str, Lower] = {
     "sub": _of(Lanes.sub),
     "mul": _of(Lanes.mul),
     "div": _of(Lanes.div),
+    "reciprocal": _of(lambda m, x: m.div(m.const(1.0, x.dtype), x)),
     "pow": _of(_pow),
     "maximum": _extremum("gt", "maximum", "or"),
     "minimum": _extremum("lt", "minimum", "and"),

@@ -166,6 +166,7 @@ ARITHMETIC: tuple[Rewrite, ...] = (
     # Cheaper ops. A power by multiplication is within 2 units in the last place, and nearer than libm's.
     Rule("div(x, C)", _times_inverse),
     Rule("add(add(x, C), D)", _add_both, integer),
+    Rule("reciprocal(x)", lambda b, x: b.div(b.constant(1, x.type), x)),
     Rule("pow(x, 2)", "mul(x, x)", exact=False),
     Rule("pow(x, 3)", "mul(mul(x, x), x)", exact=False),
     Rule("pow(x, 4)", "mul(mul(x, x), mul(x, x))", exact=False),

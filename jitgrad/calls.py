@@ -28,7 +28,7 @@ from .functional.creation import from_numpy
 from .inplace import commit
 from .ir.core import Function
 from .ir.types import TensorType, f64
-from .leaving import Broken, Call, Exit, Passed, Place
+from .leaving import Audits, Call, Exit, Passed, Place
 from .program import Program, Strides, layout_of, readable
 from .pytree import Structure, containers, flatten, unflatten
 from .reads import Beforehand

@@ -13,6 +13,7 @@ Imports: `recording`, `sources`, `autograd`, `pytree`, `tensors`, `state`.
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -164,18 +165,40 @@ class BrokenBackward(Node):
         raise type(self.error)(*self.error.args)
 
 
+class Audits:
+    """What is known of the graphs of tensors: why backward from them raises, by id, and the leaves, made by the
+    function itself, that those graphs lead to. Such a leaf is one step among others as long as nobody has it after
+    the call to ask for its gradient."""
+
+    def __init__(self) -> None:
+        self.broken: dict[int, Broken | None] = {}
+        self.leaves: list[weakref.ref[Tensor]] = []
+
+    def check_lost(self) -> None:
+        """Raises TraceError where one of the leaves lives on: for when all else that the call made is gone."""
+        if any(leaf() is not None for leaf in self.leaves):
+            raise lost_gradient()
+
+
+def lost_gradient() -> TraceError:
+    return TraceError(
+        "a result of a traced function depends on a tensor that the function itself made to require grad: "
+        "its gradient would be lost",
+        hint="return the result detached, or make the leaf outside and pass it",
+    )
+
+
 class Exit:
     """Collects what leaves `recording`: `places`, and the values of the program's results."""
 
-    def __init__(
-        self, recording: Recording, leaving: Iterable[Any], audits: dict[int, Broken | None]
-    ) -> None:
+    def __init__(self, recording: Recording, leaving: Iterable[Any], audits: Audits) -> None:
         self.recording = recording
-        self.audits = audits  # by id of the tensor
+        self.audits = audits
         self.places: list[Place] = []
         self.values: list[Value] = []
         self.differentiable: list[int] = []
         inner = {id(t): t for x in leaving if isinstance(x, Tensor) for t in (recording.standing(x),)}
+        self._leaving = set(inner)
         self._sharing = Counter(id(t._storage) for t in inner.values())
         self._known: dict[int, int] = {}  # by id of a tensor that is alive as long as new ones are made
         self._positions = {id(m.tensor): i for i, m in enumerate(recording.stand_ins)}
@@ -237,11 +260,16 @@ class Exit:
         return self._add(Result(index, leaf, broken, memory))
 
     def _audited(self, t: Tensor) -> Broken | None:
-        if id(t) not in self.audits:
-            error, leaves = audit(t, self.recording)
-            reached = tuple([self._position(x) for x in leaves])
-            self.audits[id(t)] = None if error is None else Broken(error, reached)
-        return self.audits[id(t)]
+        known = self.audits.broken
+        if id(t) not in known:
+            error, leaves = audit(t)
+            outside = [x for x in leaves if self.recording.stand_in_of(x) is not None]
+            made = [x for x in leaves if self.recording.stand_in_of(x) is None]
+            if made and (not outside or any(id(x) in self._leaving for x in made)):
+                raise lost_gradient()
+            self.audits.leaves += [weakref.ref(x) for x in made]
+            known[id(t)] = None if error is None else Broken(error, tuple([self._position(x) for x in outside]))
+        return known[id(t)]
 
     def _position(self, t: Tensor) -> int:
         if id(t) not in self._positions:  # captured only now: it is returned as it is
@@ -283,11 +311,9 @@ def _is_replay(t: Tensor) -> bool:
     return isinstance(t._node, OpNode) and t._node.op_name == t._view.steps[-1][0]
 
 
-def audit(t: Tensor, recording: Recording) -> tuple[Exception | None, list[Tensor]]:
-    """Why eager could not run backward from `t`, if it could not, and the stand-ins that it leads to.
-
-    Walks the graph that the function built. Raises TraceError where it ends in a leaf that the function made.
-    """
+def audit(t: Tensor) -> tuple[Exception | None, list[Tensor]]:
+    """Why eager could not run backward from `t`, if it could not, and the leaves that it leads to: stand-ins, and
+    those that the function made. Walks the graph that the function built."""
     edge = gradient_edge(t)
     assert edge is not None
     error: Exception | None = None
@@ -297,12 +323,6 @@ def audit(t: Tensor, recording: Recording) -> tuple[Exception | None, list[Tenso
         node = stack.pop()
         if isinstance(node, AccumulateGrad):
             leaves.append(node.variable)
-            if recording.stand_in_of(node.variable) is None:
-                raise TraceError(
-                    "a result of a traced function depends on a tensor that the function itself made to require grad: "
-                    "its gradient would be lost",
-                    hint="return the result detached, or make the leaf outside and pass it",
-                )
         error = error or _broken(node)
         for following in node.edges:
             if following is not None and following[0] not in seen:

@@ -235,8 +235,9 @@ def test_rules_save_only_what_they_name():
     """What an elementwise op keeps for its backward, as (operands, results)."""
     expected = {
         "add": ((), ()), "mul": ((0, 1), ()), "exp": ((), (0,)), "log": ((0,), ()), "tanh": ((), (0,)),
-        "sigmoid": ((), (0,)), "div": ((1,), (0,)), "select": ((0,), ()), "neg": ((), ()), "sum": ((), ()),
+        "sigmoid": ((), (0,)), "div": ((0, 1), ()), "select": ((0,), ()), "neg": ((), ()), "sum": ((), ()),
         "sort": ((), (1,)), "gather": ((1,), ()), "reshape": ((), ()), "cast": ((), ()), "sqrt": ((), (0,)),
+        "reciprocal": ((), (0,)), "exp2": ((), (0,)),
     }
     for name, saved in expected.items():
         op = TABLE[name]

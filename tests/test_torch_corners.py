@@ -349,3 +349,127 @@ def test_places_of_the_largest_in_windows(mode):
     lowest = jitgrad.full((1, 2, 2), -math.inf)
     _, found = mode(lambda x: F.max_pool2d(x, 2, 1, 1, return_indices=True))(lowest)
     assert found[0].tolist() == [[0, 0, 1], [0, 0, 1], [2, 2, 3]]
+
+
+# -- what a backward keeps, and leaves
+
+KEPT = {
+    "a / b": lambda a, b: a / b, "2 / a": lambda a, b: 2 / a, "1 / a": lambda a, b: 1 / a,
+    "a / a.sum()": lambda a, b: a / a.sum(), "normalize": lambda a, b: F.normalize(a, dim=0),
+    "a ** 0.5": lambda a, b: a**0.5, "a ** -0.5": lambda a, b: a**-0.5, "log10": lambda a, b: a.log10(),
+}
+
+
+@both
+@pytest.mark.parametrize("function", KEPT.values(), ids=KEPT)
+def test_a_result_that_its_backward_does_not_need_is_written_to(mode, function):
+    def program(a, b, factor):
+        y = function(a, b)
+        return y.mul_(factor) if factor != 1 else y
+
+    grads = []
+    for factor in (1.0, 3.0):
+        a, b = (jitgrad.tensor([0.5, 2.0, 3.0], dtype=jitgrad.float64, requires_grad=True) for _ in range(2))
+        jitgrad.autograd.backward(mode(lambda a, b, k=factor: program(a, b, k))(a, b).sum())
+        grads.append(a.grad.numpy())
+    np.testing.assert_allclose(3 * grads[0], grads[1])
+
+
+@both
+@pytest.mark.parametrize("function", [
+    lambda a: 2 / a, lambda a: a.reciprocal(), lambda a: a.exp2(), lambda a: a.rsqrt(), lambda a: a.exp(),
+])
+def test_an_operand_that_its_backward_does_not_need_is_written_to(mode, function):
+    def program(x):
+        a = x * 1
+        y = function(a)
+        a.zero_()
+        return y.sum()
+
+    x = jitgrad.tensor([0.5, 2.0, 3.0], dtype=jitgrad.float64, requires_grad=True)
+    mode(program)(x).backward()
+    y = x.detach().requires_grad_()
+    function(y).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy())
+
+
+def gradient_penalty(w, x):
+    x = x.detach().requires_grad_(True)
+    (g,) = jitgrad.autograd.grad((x @ w).tanh().sum(), x, create_graph=True)
+    return ((g.norm(dim=1) - 1) ** 2).mean()
+
+
+def test_a_leaf_made_inside_is_a_step_among_others():
+    w, x = (jitgrad.randn(*s, dtype=jitgrad.float64) for s in ((3, 2), (4, 3)))
+    grads = []
+    for mode in (lambda f: f, jitgrad.trace):
+        v = w.clone().requires_grad_()
+        penalty = mode(gradient_penalty)
+        for _ in range(2):
+            penalty(v, x).backward()
+        grads.append(v.grad.numpy())
+    np.testing.assert_allclose(*grads)
+    assert jitgrad.autograd.gradcheck(lambda v: gradient_penalty(v, x), (w.requires_grad_(),))
+
+
+class Keeper:
+    leaf = None
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_a_leaf_made_inside_that_lives_on_is_refused(store):
+    keeper = Keeper()
+
+    def program(w, x):
+        x = x.detach().requires_grad_()
+        if store:
+            keeper.leaf = x
+        loss = (x * w).sum()
+        return loss if store else (loss, x)
+
+    with pytest.raises(jitgrad.TraceError, match="its gradient would be lost"):
+        jitgrad.trace(program)(jitgrad.ones(3, requires_grad=True), jitgrad.ones(3))
+
+
+# -- exact values
+
+EXACT = {
+    "cos": ([0.0, -0.0, 1e-30], [1, 1, 1]), "exp": ([0.0], [1]), "sigmoid": ([0.0], [0.5]), "log": ([1.0], [0]),
+    "expm1": ([0.0], [0]), "tanh": ([0.0], [0]), "erf": ([0.0], [0]), "cosh": ([0.0], [1]), "acos": ([1.0], [0]),
+    "exp2": (np.arange(-126.0, 128.0), np.exp2(np.arange(-126.0, 128.0))),
+    "log2": (np.exp2(np.arange(-149.0, 128.0)), np.arange(-149.0, 128.0)),
+    "log10": (10.0 ** np.arange(11), np.arange(11.0)), "sqrt": (np.arange(100.0) ** 2, np.arange(100.0)),
+    "reciprocal": ([4.0, -0.5], [0.25, -2.0]), "rsqrt": ([4.0, 0.25], [0.5, 2.0]),
+}
+
+
+@both
+@pytest.mark.parametrize("dtype", [jitgrad.float32, jitgrad.float64], ids=str)
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_values(mode, name, dtype):
+    x, want = EXACT[name]
+    got = mode(getattr(jitgrad, name))(jitgrad.tensor(x, dtype=dtype))
+    np.testing.assert_array_equal(got.numpy(), np.asarray(want, dtype.numpy))
+
+
+@both
+@pytest.mark.parametrize("dtype", [jitgrad.float32, jitgrad.float64], ids=str)
+def test_powers_of_integers_are_exact(mode, dtype):
+    limit = 2 ** (24 if dtype is jitgrad.float32 else 53)
+    cases = [(b, e, b**e) for b in range(1, 13) for e in range(40) if b**e <= limit]
+    x, y, want = (jitgrad.tensor([float(c[i]) for c in cases], dtype=dtype) for i in range(3))
+    assert mode(lambda x, y, w: ((x**y) == w).all())(x, y, want)
+    tens = jitgrad.tensor([10.0**k for k in range(11)], dtype=dtype)
+    assert mode(lambda k: 10**k)(jitgrad.arange(11, dtype=dtype)).equal(tens)
+
+
+@both
+def test_cosine_is_even_and_at_most_1(mode):
+    turns = np.arange(1, 20_000) * (np.pi / 2)
+    for dtype in (np.float32, np.float64):
+        x = turns.astype(dtype)
+        x = np.concatenate([x, np.nextafter(x, dtype(0)), np.nextafter(x, dtype(np.inf))])
+        for sign, function in ((1, jitgrad.cos), (-1, jitgrad.sin)):
+            y = mode(function)(jitgrad.from_numpy(x)).numpy()
+            np.testing.assert_array_equal(mode(function)(jitgrad.from_numpy(-x)).numpy(), sign * y)
+            assert np.abs(y).max() <= 1

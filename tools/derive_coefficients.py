@@ -215,6 +215,7 @@ PARTS = (
     ("DIGAMMA_ROOT", "the positive zero of digamma", ROOT, {"f64": (53, 53)}),
     ("EULER_SLOPE", "1 - Euler's constant: digamma(2)", EULER, {"f64": (53, 53)}),
     ("TWO_THIRDS", "2/3", mpf(2) / 3, {"f64": (53, 53)}),
+    ("ONE_OVER_LN10", "1 / log 10", 1 / mp.log(10), {"f64": (53, 53)}),
     ("HALF_LOG_2PI", "log(2 pi) / 2", mp.log(2 * mp.pi) / 2, {"f64": (53, 53)}),
 )
 

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from ..text import Lanes, Vec
 from .division import floor_divide, fmod, remainder
 from .error import erf
-from .exponential import cosh, exp, expm1, sigmoid, sinh, tanh
+from .exponential import cosh, exp, exp2, expm1, sigmoid, sinh, tanh
 from .gamma import digamma, lgamma, polygamma
 from .inverse import acos, asin, atan, atan2
-from .logarithm import acosh, asinh, atanh, log, log1p
+from .logarithm import acosh, asinh, atanh, log, log1p, log2, log10
 from .power import pow
 from .trigonometric import cos, sin, tan
 
@@ -28,7 +28,7 @@ __all__ = ["UNARY", "atan2", "floor_divide", "fmod", "polygamma", "pow", "remain
 UNARY: dict[str, Callable[[Lanes, Vec], Vec]] = {
     f.__name__: f
     for f in (
-        exp, expm1, sigmoid, sinh, cosh, tanh, log, log1p, asinh, acosh, atanh, sin, cos, tan, asin, acos, atan,
-        erf, lgamma, digamma,
+        exp, exp2, expm1, sigmoid, sinh, cosh, tanh, log, log2, log10, log1p, asinh, acosh, atanh, sin, cos, tan, asin,
+        acos, atan, erf, lgamma, digamma,
     )
 }

@@ -30,12 +30,15 @@ class Bound(NamedTuple):
 
 BOUNDS: dict[str, Bound] = {
     "exp": Bound(1.25, 1.25),
+    "exp2": Bound(1.25, 1.25),
     "expm1": Bound(2.0, 2.5),
     "sigmoid": Bound(2.5, 2.75),
     "sinh": Bound(2.5, 2.5),
     "cosh": Bound(1.75, 1.75),
     "tanh": Bound(1.75, 1.75),
     "log": Bound(1.0, 1.0),
+    "log2": Bound(2.0, 2.0),
+    "log10": Bound(0.51, 0.51),
     "log1p": Bound(1.75, 1.5),
     "asinh": Bound(2.0, 2.0),
     "acosh": Bound(2.25, 2.25),

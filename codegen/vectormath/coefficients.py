@@ -443,6 +443,14 @@ TWO_THIRDS: Coefficients = {
     ),
 }
 
+# 1 / log 10.
+ONE_OVER_LN10: Coefficients = {
+    f64: (
+        0.4342944819032518,
+        1.098319650216765e-17,
+    ),
+}
+
 # log(2 pi) / 2.
 HALF_LOG_2PI: Coefficients = {
     f64: (

@@ -1,4 +1,4 @@
-"""exp, expm1, sigmoid, sinh, cosh, tanh.
+"""exp, exp2, expm1, sigmoid, sinh, cosh, tanh.
 
 x = n log 2 + r with an integer n and |r| <= log(2) / 2; then e^x = 2^n e^r. The power of two is built in
 the exponent bits. Where it can leave the range of the format it is applied in two factors, the second
@@ -19,6 +19,7 @@ from .formats import FORMATS, clamp, odd_polynomial
 
 # Beyond these, e^x and e^x / 2 are 0 or infinite, and within them the exponent bits do not overflow.
 EXP_RANGE = {f32: (-104.0, 90.0), f64: (-746.0, 711.0)}
+EXP2_RANGE = {f32: (-150.0, 129.0), f64: (-1076.0, 1025.0)}
 # Below, e^x - 1 is -1; above, even (e^x - 1) / 2 is infinite.
 EXPM1_RANGE = {f32: (-25.0, 89.5), f64: (-50.0, 710.5)}
 # From here on tanh rounds to 1.
@@ -53,24 +54,37 @@ def _power_of_two(m: Lanes, reduced: _Reduced, exponent: int = 0) -> Vec:
 
 def exp_scaled(m: Lanes, x: Vec, exponent: int = 0, rest: Vec | None = None) -> Vec:
     """2^exponent e^(x + rest), for an exponent of 0 or -1 and a rest below one ULP of x."""
-    form = FORMATS[x.dtype]
     x = clamp(m, x, *EXP_RANGE[x.dtype])
     reduced = _reduce(m, x)
     r = reduced.r if rest is None else m.add(reduced.r, rest)
+    return _scaled(m, reduced.n_bits, r, m.compare("lt", x, 0.0), exponent)
+
+
+def _scaled(m: Lanes, n_bits: Vec, r: Vec, negative: Vec, exponent: int = 0) -> Vec:
+    """2^(n + exponent) e^r, `negative` where n is not above 0."""
+    form = FORMATS[r.dtype]
     result = m.add(_expm1_of_rest(m, r), 1.0)
     # 2^n = 2^(n + half) 2^-half below 0, 2^(n - half) 2^half above: both factors are normal numbers.
     half = (form.bias + 1) // 2
-    negative = m.compare("lt", x, 0.0)
     bias = m.select(
         negative, (form.bias + half) << form.mantissa, (form.bias - half) << form.mantissa, form.integer
     )
-    first = m.from_bits(m.add(m.shl(reduced.n_bits, form.mantissa), bias))
-    second = m.select(negative, 2.0 ** (exponent - half), 2.0 ** (exponent + half), x.dtype)
+    first = m.from_bits(m.add(m.shl(n_bits, form.mantissa), bias))
+    second = m.select(negative, 2.0 ** (exponent - half), 2.0 ** (exponent + half), r.dtype)
     return m.mul(m.mul(result, first), second)
 
 
 def exp(m: Lanes, x: Vec) -> Vec:
     return exp_scaled(m, x)
+
+
+def exp2(m: Lanes, x: Vec) -> Vec:
+    """2^n e^(f log 2), with x = n + f: exact where f is 0."""
+    x = clamp(m, x, *EXP2_RANGE[x.dtype])
+    magic = FORMATS[x.dtype].magic
+    shifted = m.add(x, magic)
+    r = m.mul(m.sub(x, m.sub(shifted, magic)), math.log(2.0))
+    return _scaled(m, m.bits(shifted), r, m.compare("lt", x, 0.0))
 
 
 def exp_normal(m: Lanes, x: Vec) -> Vec:

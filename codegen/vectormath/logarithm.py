@@ -1,4 +1,4 @@
-"""log, log1p, asinh, acosh, atanh, and a logarithm in two parts for functions that need more bits.
+"""log, log2, log10, log1p, asinh, acosh, atanh, and a logarithm in two parts for functions that need more bits.
 
 x = 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2); then log x = k log 2 + log(1 + f), the latter as
 f - f^2 / 2 + ... so that the largest term is exact.
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from ...ir.types import DType, f32, f64
 from ..text import Lanes, Vec
-from .coefficients import LN2, LOG, LOG_ODD, LOG_ODD_LONG, LOG_ODD_SHORT, TWO_THIRDS
+from .coefficients import LN2, LOG, LOG_ODD, LOG_ODD_LONG, LOG_ODD_SHORT, ONE_OVER_LN10, TWO_THIRDS
 from .exact import two_product
-from .formats import FORMATS, INF, NAN
+from .formats import FORMATS, INF, NAN, outlined
 
 # The bits of the float next to sqrt(1/2): subtracting them carries into the exponent at sqrt(2).
 _SQRT_HALF = {f32: 0x3F3504F3, f64: 0x3FE6A09E667F3BCD}
@@ -81,6 +81,31 @@ def log(m: Lanes, x: Vec) -> Vec:
     split = _split(m, scaled)
     k = m.add(_as_float(m, split.k, x.dtype), adjust)
     return _outside(m, _log_of(m, m.sub(split.mantissa, 1.0), k), x, 0.0)
+
+
+def log2(m: Lanes, x: Vec) -> Vec:
+    """k + log(1 + f) / log 2: exact of a power of two, where f is 0."""
+    scaled, adjust = _normalize(m, x)
+    split = _split(m, scaled)
+    k = m.add(_as_float(m, split.k, x.dtype), adjust)
+    natural = _log_of(m, m.sub(split.mantissa, 1.0), m.const(0.0, x.dtype))
+    return _outside(m, m.fma(natural, 1.0 / math.log(2.0), k), x, 0.0)
+
+
+def log10(m: Lanes, x: Vec) -> Vec:
+    """From a logarithm of more bits, so rounded once: exact of a power of ten."""
+    if x.dtype is f32:
+        wide = m.cast(x, f64)
+        return m.cast(_outside(m, m.mul(log2_for_f32(m, wide), math.log10(2.0)), wide, 0.0), f32)
+    return _outside(m, _log10_of_f64(m, x), x, 0.0)
+
+
+@outlined
+def _log10_of_f64(m: Lanes, x: Vec) -> Vec:
+    high, low = log_in_two_parts(m, x)
+    factor, factor_low = ONE_OVER_LN10[f64]
+    product, error = two_product(m, high, m.const(factor, f64))
+    return m.add(product, m.fma(high, factor_low, m.fma(low, factor, error)))
 
 
 def _log1p(m: Lanes, x: Vec) -> Vec:

@@ -1,19 +1,21 @@
 """sin, cos, tan.
 
-Imports: `text`, `formats`, `reduction`, `coefficients`.
+Imports: `ir.types`, `text`, `formats`, `reduction`, `coefficients`.
 """
 
 from __future__ import annotations
 
+from ...ir.types import f32
 from ..text import Lanes, Vec
 from .coefficients import COS_QUARTER, SIN, SIN_QUARTER
-from .formats import flip_sign, odd_polynomial
+from .formats import FORMATS, clamp, flip_sign, odd_polynomial
 from .reduction import COSINE, SINE, TANGENT, reduce
 
 
 def sine_of_rest(m: Lanes, r: Vec) -> Vec:
     """sin(r) for |r| <= pi / 2."""
-    return odd_polynomial(m, r, m.mul(r, r), SIN[r.dtype])
+    y = odd_polynomial(m, r, m.mul(r, r), SIN[r.dtype])
+    return y if r.dtype is f32 else clamp(m, y, -1.0, 1.0)  # f32 never rounds to more than 1
 
 
 def sin(m: Lanes, x: Vec) -> Vec:
@@ -24,9 +26,12 @@ def sin(m: Lanes, x: Vec) -> Vec:
 
 
 def cos(m: Lanes, x: Vec) -> Vec:
-    """(-1)^n sin(r), with x + pi / 2 = n pi + r."""
+    """(-1)^n sin(r), with |x| + pi / 2 = n pi + r; near 0, where that loses the last bit, 1 - x^2 / 2."""
+    x = m.abs(x)
     r, parity = reduce(m, x, COSINE)
-    return flip_sign(m, sine_of_rest(m, r), parity)
+    y = flip_sign(m, sine_of_rest(m, r), parity)
+    near = m.compare("lt", x, 2.0 ** -(FORMATS[x.dtype].mantissa // 2))
+    return m.select(near, m.fma(m.mul(x, -0.5), x, 1.0), y)
 
 
 def tan(m: Lanes, x: Vec) -> Vec:

@@ -36,6 +36,7 @@ from .infer import (
 from .record import Derivative, Linear, Nondiff, OpDef, Partials, Rule, Rules
 
 TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
+LOG_2, LOG_10 = math.log(2.0), math.log(10.0)
 
 _STEP = Nondiff("its result is a truth value or an integer")
 
@@ -88,6 +89,15 @@ def _shift(name: str, ref: Any, doc: str) -> OpDef:
 
 def _sign(x: np.ndarray) -> Any:
     return np.subtract(x > 0, x < 0, dtype=x.dtype)  # as torch, which gives 0 for nan
+
+
+def _rounded_once(ufunc: Any) -> Any:
+    """`ufunc`, of float32 computed in float64: numpy's own is an ULP off where the result is exact."""
+
+    def ref(x: np.ndarray) -> Any:
+        return ufunc(x) if x.dtype != np.float32 else ufunc(x.astype(np.float64)).astype(np.float32)
+
+    return ref
 
 
 def _dividing(ufunc: Any) -> Any:
@@ -198,9 +208,16 @@ UNARY = (
     _unary("abs", np.abs, lambda b, x: b.sign(x), "nonzero", "|x|; its derivative at 0 is 0", NUMBER),
     _unary("sign", _sign, lambda: 0, "nonzero", "-1, 0 or 1; 0 of nan", NUMBER),
     _unary("sqrt", np.sqrt, lambda b, out: b.div(0.5, out), "positive", "square root"),
+    _unary("reciprocal", np.reciprocal, lambda b, out: b.neg(b.mul(out, out)), "nonzero", "1 / x"),
     _unary("exp", np.exp, lambda out: out, "real", "e^x"),
+    _unary("exp2", _rounded_once(np.exp2), lambda b, out: b.mul(out, LOG_2), "real",
+           "2^x, exact where x is an integer"),
     _unary("expm1", np.expm1, lambda b, out: b.add(out, 1.0), "real", "e^x - 1"),
     _unary("log", np.log, lambda b, x: b.div(1.0, x), "positive", "natural logarithm"),
+    _unary("log2", _rounded_once(np.log2), lambda b, x: b.div(1.0, b.mul(x, LOG_2)), "positive",
+           "logarithm to base 2, exact of powers of 2"),
+    _unary("log10", _rounded_once(np.log10), lambda b, x: b.div(1.0, b.mul(x, LOG_10)), "positive",
+           "logarithm to base 10, exact of powers of 10"),
     _unary("log1p", np.log1p, lambda b, x: b.div(1.0, b.add(x, 1.0)), "positive", "log(1 + x)"),
     _unary("sin", np.sin, lambda b, x: b.cos(x), "real", "sine of x radians"),
     _unary("cos", np.cos, lambda b, x: b.neg(b.sin(x)), "real", "cosine of x radians"),
@@ -244,7 +261,7 @@ BINARY = (
     _binary("add", np.add, Partials(lambda: 1, lambda: 1), "real", "x + y", "commutative"),
     _binary("sub", np.subtract, Partials(lambda: 1, lambda: -1), "real", "x - y"),
     _binary("mul", np.multiply, Partials(lambda y: y, lambda x: x), "real", "x * y", "commutative"),
-    _binary("div", np.divide, Partials(lambda b, y: b.div(1.0, y), lambda b, y, out: b.neg(b.div(out, y))),
+    _binary("div", np.divide, Partials(lambda b, y: b.div(1.0, y), lambda b, x, y: b.neg(b.div(b.div(x, y), y))),
             "nonzero", "x / y", kinds=FLOAT),
     _binary("pow", _pow, Partials(_pow_partial_x, _pow_partial_y), "power",
             "x^y; integers to a negative power truncate"),

@@ -58,9 +58,13 @@ def _float_function(op: str, doc: str, name: str = "") -> Callable[[Tensor], Ten
 
 
 exp = _float_function("exp", "e to the power of input")
+exp2 = _float_function("exp2", "2 to the power of input")
 expm1 = _float_function("expm1", "exp(input) - 1, exact near 0")
 log = _float_function("log", "The natural logarithm")
+log2 = _float_function("log2", "The logarithm to base 2")
+log10 = _float_function("log10", "The logarithm to base 10")
 log1p = _float_function("log1p", "log(1 + input), exact near 0")
+reciprocal = _float_function("reciprocal", "1 / input")
 sqrt = _float_function("sqrt", "The square root")
 sin = _float_function("sin", "The sine of radians")
 cos = _float_function("cos", "The cosine of radians")
@@ -93,35 +97,6 @@ def rsqrt(input: Tensor) -> Tensor:
     """1 / sqrt(input), elementwise."""
     root = apply("sqrt", as_float("rsqrt", input))
     return apply("div", lift(1, root.dtype, tuple(root.shape)), root)
-
-
-@node_name("Reciprocal")
-def reciprocal(input: Tensor) -> Tensor:
-    """1 / input, elementwise."""
-    x = as_float("reciprocal", input)
-    return apply("div", lift(1, x.dtype, tuple(x.shape)), x)
-
-
-@node_name("Exp2")
-def exp2(input: Tensor) -> Tensor:
-    """2 to the power of input, elementwise."""
-    x = as_float("exp2", input)
-    return apply("pow", lift(2, x.dtype, tuple(x.shape)), x)
-
-
-def _logarithm(name: str, base: float) -> Callable[[Tensor], Tensor]:
-    @node_name(name.capitalize())
-    def function(input: Tensor) -> Tensor:
-        y = apply("log", as_float(name, input))
-        return apply("div", y, lift(math.log(base), y.dtype, tuple(y.shape)))
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"The logarithm to base {base:g}, elementwise."
-    return function
-
-
-log2 = _logarithm("log2", 2.0)
-log10 = _logarithm("log10", 10.0)
 
 
 # -- unary, any number
@@ -275,6 +250,12 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if x.dtype.is_floating_point:
         return apply("trunc", apply("div", x, y))
     return apply("floor_divide", apply("sub", x, apply("fmod", x, y)), y)
+
+
+def divided_by(number: Any, input: Tensor) -> Tensor:
+    """`number / input` as torch computes it: a product with the reciprocal, whose backward keeps neither `input` nor
+    the quotient. Of two tensors, or two numbers of a recording, `div`."""
+    return div(number, input) if isinstance(number, Tensor) or input._weak else mul(reciprocal(input), number)
 
 
 def _divided(op: str, doc: str) -> Callable[[Any, Any], Tensor]:

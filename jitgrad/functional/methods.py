@@ -107,13 +107,14 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Tensor]] = {
     "mod": elementwise.remainder, "pow": elementwise.pow, "matmul": linalg.matmul,
     "lshift": elementwise.bitwise_left_shift, "rshift": elementwise.bitwise_right_shift,
 }
+_REFLECTED = {**_ARITHMETIC, "truediv": elementwise.divided_by}
 _COMMUTATIVE: dict[str, Callable[[Any, Any], Tensor]] = {
     "add": elementwise.add, "mul": elementwise.mul, "and": elementwise.bitwise_and, "or": elementwise.bitwise_or,
     "xor": elementwise.bitwise_xor,
 }
 OPERATORS: dict[str, Callable[..., Any]] = {
     **{f"__{n}__": _operator(f) for n, f in (_ARITHMETIC | _COMMUTATIVE).items()},
-    **{f"__r{n}__": _operator(f, reflected=True) for n, f in _ARITHMETIC.items()},
+    **{f"__r{n}__": _operator(f, reflected=True) for n, f in _REFLECTED.items()},
     **{f"__r{n}__": _operator(f) for n, f in _COMMUTATIVE.items()},
     **{f"__{n}__": _operator(getattr(elementwise, n)) for n in ("eq", "ne", "lt", "le", "gt", "ge")},
     **inplace.OPERATORS,
