@@ -5,7 +5,7 @@ overhead. Bytes move at the speed of the smallest cache that holds all that the 
 additions (`ir.fuse.cost`), as the scheduler does.
 
 Sizes are read from the system. Speeds (`_NS_...`) were measured by benchmarks/roofline.py on one core with AVX-512
-at 4.5 GHz; the model is for comparing kernels and for finding those that are slower than they should be, not for
+and 64-byte vectors (231 GFLOP/s); the model is for comparing kernels and for finding those that are slower than they should be, not for
 telling time on another machine.
 
 Imports: `ir.fuse`, `target`.
@@ -25,10 +25,10 @@ _SYSTEM = Path("/sys/devices/system/cpu/cpu0/cache")
 _USUAL = (32 << 10, 1 << 20, 32 << 20)  # bytes of L1, L2, L3 where the system does not say
 _LEVELS = ("L1", "L2", "L3", "memory")
 
-_NS_BYTE = (0.006, 0.012, 0.025, 0.05)  # by level
-_NS_WORK = 0.01  # an addition of a lane of 32 bits, in vectors of 64 bytes
+_NS_BYTE = (0.0025, 0.005, 0.01, 0.02)  # by level
+_NS_WORK = 0.008  # an addition of a lane of 32 bits, in vectors of 64 bytes
 _NS_SCALAR = 0.25  # the same of a scalar, once a row
-_NS_FLOP = 0.0055  # of a product of f32
+_NS_FLOP = 0.0045  # of a product of f32
 _NS_CALL, _NS_FORK = 10.0, 1500.0  # of a kernel, and of chunks handed to threads
 _FULL = 64  # bytes of the vectors that were measured
 

@@ -91,7 +91,7 @@ class _Bench:
         """Of the kernels, without what a call costs. Short ones run many times in a call."""
         made = self.compiled(kernels)
         made._arenas = self.whole._arenas  # what the other kernels have left there is what these read
-        rough = max(self.smallest(made, rounds=1) - self.call, 10.0)
+        rough = max(self.smallest(made, rounds=3) - self.call, 10.0)
         times = max(int(LONG / rough), 1)
         if times > 1:
             made = self.compiled(kernels, times)

@@ -32,7 +32,7 @@ class Native:
 def native(program: Program, stage: str, part: str, arrays: list[np.ndarray] | None) -> Native:
     """A stage ('kernels', 'llvm', 'optimized', 'asm') of one of the program's parts ('joint', 'forward', 'backward').
     With `arrays` to call it with, each kernel is timed."""
-    function, strides, overwrites = _function(program, part)
+    function, strides, overwrites = function_of(program, part)
     plan = report.describe(function, strides, overwrites)
     measured = None if arrays is None else report.measure(plan, arrays)
     if stage == "kernels":
@@ -46,7 +46,7 @@ def native(program: Program, stage: str, part: str, arrays: list[np.ndarray] | N
     return Native(function, text, report.as_data(plan, measured))
 
 
-def _function(program: Program, part: str) -> tuple[Function, list[Strides], Mapping[int, int]]:
+def function_of(program: Program, part: str) -> tuple[Function, list[Strides], Mapping[int, int]]:
     """The function of a part, the strides of its parameters, the results that overwrite one."""
     of_params = list(program.strides)
     if part == "backward":

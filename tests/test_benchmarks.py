@@ -52,3 +52,31 @@ def test_a_wrong_result_is_seen():
     assert w.error(d, [value, grad], [value, np.full_like(grad, np.nan)]) == np.inf
     with pytest.raises(ValueError, match="1 outputs, expected 2"):
         w.error(d, [value, grad], [value])
+
+
+def test_limits_are_of_the_loops_they_name():
+    """Each loop does what its name says, however it stores; nothing is timed."""
+    from benchmarks import limits
+    from jitgrad.codegen.target import host
+
+    n = limits.VECTORS * 64
+    for name in limits.ARRAYS:
+        for streaming in (False, True) if limits.WRITES[name] else (False,):
+            a, b, c = (limits._array(n) for _ in range(3))
+            a[:], b[:], c[:] = np.arange(n), 1.0, -7.0
+            limits._native(name, streaming=streaming)[0](*(x.ctypes.data for x in (a, b, c)), n, 3)
+            if name == "read":  # the last store is of the sums of one vector's lanes
+                lanes = host().vector_bytes // 4
+                last = a.reshape(-1, limits.VECTORS, lanes)[:, -1].sum(axis=0)
+                np.testing.assert_array_equal(c[:lanes], 3 * last)
+            else:
+                np.testing.assert_array_equal(c, {"write": np.zeros(n), "copy": a, "triad": a * a + b}[name])
+
+
+def test_the_limit_of_a_kernel():
+    from benchmarks import roofline
+
+    found = {("read", "L1"): 100.0, ("write", "L1"): 50.0, ("copy", "L1"): 80.0, ("triad", "L1"): 90.0, "peak": 10.0}
+    assert roofline.at_the_limit(found, "L1", 2000, 1000, 0) == (3000 / 90e9, "triad")
+    assert roofline.at_the_limit(found, "L1", 4000, 4, 0) == (4004 / 100e9, "read")
+    assert roofline.at_the_limit(found, "L1", 4, 4, 10**6) == (10**6 / 10e9, "flops")
