@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from traced import close, rand
 
 import jitgrad
@@ -270,6 +272,37 @@ def test_a_slice_that_reads_its_neighbours():
         t[jitgrad.tensor([3, 1]), 2:4] = v[1:, :2]
 
     both(step, rand(10, 10), rand(3, 10, seed=1))
+
+
+ROWS, COLUMNS = 90, 40
+
+
+@st.composite
+def writes(draw):
+    """A write in place to a part of t, of what is made of parts of t and u, as a function of them and an index."""
+    n = draw(st.sampled_from((1, 3, 30)))
+    a, b, c = (draw(st.integers(0, ROWS - n)) for _ in range(3))
+    j, step = draw(st.integers(0, COLUMNS - 1)), draw(st.sampled_from((1, 2, 3)))
+    at, other = slice(a, a + n), slice(b, b + n)
+    return draw(st.sampled_from((
+        lambda t, u, i: t[at].add_(t[other]), lambda t, u, i: t.__setitem__(at, u[other] * 0.5),
+        lambda t, u, i: t[:, j].mul_(0.5), lambda t, u, i: t[::step].sub_(u[::step]),
+        lambda t, u, i: t.__setitem__(i, t[i + 1] - u[i]), lambda t, u, i: t.__setitem__((slice(None), i[0]), u[:, j]),
+        lambda t, u, i: t.index_add_(0, i, t[c : c + 3] * 0.5), lambda t, u, i: t.copy_(u + t.flip(0)),
+        lambda t, u, i: u.copy_(t * 0.5), lambda t, u, i: u[at].copy_(t[other]), lambda t, u, i: t.mul_(0.5).add_(u),
+        lambda t, u, i: t[at, 3:20].zero_(), lambda t, u, i: u.sub_(t.sum(0) * 0.01),
+    )))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(writes(), min_size=1, max_size=4))
+def test_random_writes(steps):
+    def step(t, u, i):
+        for write in steps:
+            write(t, u, i)
+        return (t.sum(1) + u.sum(1),)
+
+    both(step, rand(ROWS, COLUMNS), rand(ROWS, COLUMNS, seed=1), jitgrad.tensor([4, 0, 38]), calls=2, tol=1e-9)
 
 
 @pytest.mark.parametrize("make", [
