@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from arrays import leaf
@@ -208,13 +210,25 @@ def test_state_dict_continues_where_it_was(cls):
     assert saved["param_groups"][0]["params"] == [0] and set(saved["state"]) == {0}
     q = leaf(p.tolist())
     other = cls([q], lr=0.5, **options)
-    other.load_state_dict(saved)
+    other.load_state_dict(copy.deepcopy(saved))
     assert other.param_groups[0]["lr"] == 0.01
     run(p, optimizer, 3)
     run(q, other, 3)
     assert p.tolist() == q.tolist()
-    # the copies are apart
     assert all(a is not b for a, b in zip(optimizer.state[p].values(), other.state[q].values(), strict=True))
+    other.load_state_dict(saved)  # as in torch, what is not copied is shared; options are copied
+    assert all(a is b for a, b in zip(optimizer.state[p].values(), other.state[q].values(), strict=True))
+    assert other.param_groups[0] is not optimizer.param_groups[0]
+
+
+@pytest.mark.parametrize("cls", [optim.RMSprop, optim.Adam, optim.AdamW])
+def test_updates_are_counted(cls):
+    p = leaf([1.0])
+    optimizer = cls([p])
+    for _ in range(3):
+        p.grad = p.detach() * 1
+        optimizer.step()
+    assert next(iter(optimizer.state[p])) == "step" and optimizer.state[p]["step"] == 3
 
 
 def test_loaded_state_takes_the_dtype_of_the_parameter():

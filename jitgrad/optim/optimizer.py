@@ -102,8 +102,8 @@ class Optimizer:
         return {"state": {positions[p]: s for p, s in self.state.items()}, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over copies of what `state_dict()` returned. Raises ValueError if the groups differ in
-        number or size."""
+        """Take over what `state_dict()` returned: copies of the options, and of the state the tensors themselves
+        where they have the parameter's dtype. Raises ValueError if the groups differ in number or size."""
         groups = state_dict["param_groups"]
         if len(groups) != len(self.param_groups):
             raise ValueError("loaded state dict has a different number of parameter groups")
@@ -134,11 +134,11 @@ class Optimizer:
 
 
 def _taken_over(key: str, value: Any, p: Tensor) -> Any:
-    """A copy of a loaded entry, in the parameter's dtype unless it is the step count."""
-    if not isinstance(value, Tensor):
-        return copy.deepcopy(value)
-    value = value.detach().clone()
-    return value if key == "step" or not value.dtype.is_floating_point else value.to(p.dtype)
+    """A loaded entry; a tensor in the parameter's dtype, unless it is the step count. As in torch not copied if it has
+    that: who goes on with both optimizers copies the state first."""
+    if not isinstance(value, Tensor) or key == "step" or not value.dtype.is_floating_point:
+        return value
+    return value.to(p.dtype)
 
 
 def check_at_least_zero(**options: Any) -> None:

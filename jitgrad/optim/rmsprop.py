@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..functional.creation import zeros_like
+from ..functional.creation import tensor, zeros_like
+from ..ir.types import f64
 from ..tensors import Tensor
 from .optimizer import Group, Optimizer, Params, check_at_least_zero
 
@@ -12,7 +13,7 @@ class RMSprop(Optimizer):
 
     centered: v less the square of the gradient's running average. With momentum the step goes into the
     buffer b = momentum * b + g / (sqrt(v) + eps), and p -= lr * b. weight_decay * p is added to the gradient.
-    State: `square_avg`, `momentum_buffer`, `grad_avg`.
+    State: `step`, which counts the updates, `square_avg`, `momentum_buffer`, `grad_avg`.
     """
 
     def __init__(
@@ -31,11 +32,12 @@ class RMSprop(Optimizer):
     def _update(self, p: Tensor, grad: Tensor, group: Group) -> None:
         state = self.state[p]
         if not state:
-            state["square_avg"] = zeros_like(p)
+            state["step"], state["square_avg"] = tensor(0.0, dtype=f64), zeros_like(p)
             if group["momentum"] > 0:
                 state["momentum_buffer"] = zeros_like(p)
             if group["centered"]:
                 state["grad_avg"] = zeros_like(p)
+        state["step"].add_(1)
         alpha, square = group["alpha"], state["square_avg"]
         if group["weight_decay"] != 0:
             grad = grad + group["weight_decay"] * p
