@@ -65,7 +65,8 @@ class ProductEmitter(NodeEmitter):
 
     def range(self) -> int:
         """What the chunks divide."""
-        return {"batch": (self.product.batch or (1,))[0], "rows": self.tiles, "columns": self.panels}[self.product.axis]
+        around = (self.product.around or (1,))[0]
+        return {"around": around, "rows": self.tiles, "columns": self.panels}[self.product.axis]
 
     def function(self, name: str) -> None:
         code = self.code
@@ -86,7 +87,7 @@ class ProductEmitter(NodeEmitter):
         """Loops over the axes that no tile has."""
         k = self.product
         n_batch, n_rows = len(k.batch), len(k.rows) - 1
-        sizes = [*k.batch, *k.rows[:-1], *k.columns[:-1]]
+        sizes = k.around
 
         def body(at: list[str]) -> None:
             self.outer = at[: n_batch + n_rows]
@@ -94,7 +95,7 @@ class ProductEmitter(NodeEmitter):
             fixed = [*self.outer, "0", *self.slow]
             self.blocks(*(self.start(access, fixed) for access in (k.left, k.right)))
 
-        if k.axis == "batch" and k.chunks > 1:
+        if k.axis == "around" and k.chunks > 1:
             def chunk(first: str, _: list[Vec]) -> list[Vec]:
                 nest(self.code, sizes[1:], lambda rest: body([first, *rest]))
                 return []

@@ -157,7 +157,8 @@ def contract(monkeypatch, left, right, shapes, groups, cuts):
 
 
 @pytest.mark.parametrize(
-    ("c", "o", "h", "w", "k"), [(3, 4, 9, 20, 3), (1, 6, 28, 28, 5), (6, 16, 12, 12, 5), (20, 3, 9, 40, 7)]
+    ("c", "o", "h", "w", "k"),
+    [(3, 4, 9, 20, 3), (1, 6, 28, 28, 5), (6, 16, 12, 12, 5), (20, 3, 9, 40, 7), (32, 32, 40, 40, 5)],
 )
 def test_a_convolution_is_a_contraction_over_windows(c, o, h, w, k, monkeypatch):
     """out[o, y, x] = sum over c, i, j of weight[o, c, i, j] * image[c, y + i, x + j], the image read as it lies."""
@@ -170,6 +171,8 @@ def test_a_convolution_is_a_contraction_over_windows(c, o, h, w, k, monkeypatch)
         (views.identity(weight.size), windows),
     )
     assert kernel.columns == (y, x) and np.prod(kernel.terms) == c * k * k
+    if o * y * x * c * k * k > 1e7:
+        assert kernel.axis == "around" and kernel.chunks > 1
     want = np.einsum("ocij,cyxij->oyx", weight, np.lib.stride_tricks.sliding_window_view(image, (k, k), (1, 2)))
     np.testing.assert_allclose(got, want, 1e-4, 1e-4)
 
@@ -200,6 +203,16 @@ def test_operands_of_several_axes_in_one_are_read_as_they_lie():
     kernels = schedule(f).kernels
     assert [type(k) for k in kernels] == [LoopKernel, Contraction, Contraction, Contraction]  # keys alone are turned
     assert kernels[-1].terms == (4, 16)
+    check_all(f)
+
+
+def test_the_longest_axis_of_the_rows_is_the_one_with_tiles():
+    b = FunctionBuilder()
+    x, w = b.param(TensorType(f32, (50, 3, 2, 16))), b.param(TensorType(f32, (16, 20)))
+    taken = b.slice(x, start=(0, 0, 0, 0), limit=(50, 2, 1, 16), step=(1, 1, 1, 1))
+    f = b.finish("f", [b.matmul(b.reshape(taken, shape=(100, 16)), w)])
+    (kernel,) = schedule(f).kernels
+    assert isinstance(kernel, Contraction) and kernel.rows == (2, 50)
     check_all(f)
 
 
@@ -444,7 +457,7 @@ def test_the_tile_loop_keeps_to_its_registers():
 @pytest.mark.parametrize("turned", [(False, False), (True, True)])
 @pytest.mark.parametrize(
     ("shape", "batch", "axis"),
-    [((200, 30, 70), (), "rows"), ((70, 30, 200), (), "columns"), ((9, 30, 17), (11,), "batch"),
+    [((200, 30, 70), (), "rows"), ((70, 30, 200), (), "columns"), ((9, 30, 17), (11,), "around"),
      ((130, 700, 66), (), "rows"), ((65, 700, 130), (), "columns")],
 )
 def test_chunks_change_no_bit(shape, batch, axis, turned, monkeypatch):

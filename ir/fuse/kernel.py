@@ -181,8 +181,8 @@ class CallKernel:
 @dataclass(eq=False, slots=True)
 class Contraction:
     """`product = sum over terms of left * right`; accesses have a stride for each axis of batch, rows, columns and
-    terms. With `chunks`, these divide the axis of the result that `axis` names: 'batch', 'rows' or 'columns' (the
-    last of its group; of the batch the first)."""
+    terms. With `chunks`, these divide what `axis` names: 'around', the first of the axes that go around the tiles, or
+    'rows' or 'columns', the last of its group."""
 
     batch: Shape
     rows: Shape
@@ -197,6 +197,11 @@ class Contraction:
     partial: Access | None = None
     axis: str = "rows"
     chunks: int = 1
+
+    @property
+    def around(self) -> Shape:
+        """The axes that go around the tiles, which have the last of the rows and of the columns."""
+        return self.batch + self.rows[:-1] + self.columns[:-1]
 
     @property
     def outer(self) -> Shape:

@@ -98,23 +98,23 @@ def _passes(node: Node) -> float:
 
 def _split_contraction(kernel: Contraction) -> None:
     groups = kernel.batch, kernel.rows, kernel.columns, kernel.terms
-    batch = kernel.batch[0] if kernel.batch else 0
+    around = kernel.around[0] if kernel.around else 0
     work = math.prod(n for sizes in groups for n in sizes)
-    kernel.axis, kernel.chunks = _product_chunks(batch, kernel.rows[-1], kernel.columns[-1], work)
+    kernel.axis, kernel.chunks = _product_chunks(around, kernel.rows[-1], kernel.columns[-1], work, "around")
 
 
 def _split_call(kernel: CallKernel) -> None:
     x, y = kernel.args
     batch = x.shape[0] if len(x.shape) > 2 else 0
     work = math.prod(x.shape) * y.shape[-1]
-    axis, kernel.chunks = _product_chunks(batch, x.shape[-2], y.shape[-1], work)
+    axis, kernel.chunks = _product_chunks(batch, x.shape[-2], y.shape[-1], work, "batch")
     kernel.attrs = {**kernel.attrs, "axis": axis}
 
 
-def _product_chunks(batch: int, rows: int, columns: int, work: int) -> tuple[str, int]:
-    """The axis along which a product is split: the batch where it is long, else the longer one of the matrix, in
-    blocks that are still done at full speed; and in how many. `work`: multiplications."""
-    ways = [("rows", rows), ("columns", columns), ("batch", batch * BLOCK)]
+def _product_chunks(slow: int, rows: int, columns: int, work: int, around: str) -> tuple[str, int]:
+    """The axis along which a product is split: the one `around` the matrices where it is long, else the longer one of
+    a matrix, in blocks that are still done at full speed; and in how many. `work`: multiplications."""
+    ways = [("rows", rows), ("columns", columns), (around, slow * BLOCK)]
     axis, length = max(ways, key=lambda way: way[1])
     spent = 2.0 * work * _NS_FLOP
     return axis, max(int(min(spent / PRODUCT_NS, MOST, length // BLOCK)), 1) if spent >= WORTH_NS else 1

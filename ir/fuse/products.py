@@ -105,17 +105,19 @@ def _merged(
     sizes: Sequence[int], order: Iterable[list[int]], accesses: Sequence[Access]
 ) -> tuple[tuple[Strides, Strides, Strides, Strides], list[Access]]:
     """The sizes of the axes group by group, and the accesses over them; neighbours in a group are one axis where
-    every access walks them as one."""
+    every access walks them as one. The longest of the rows is the last, which the tiles have."""
     vectors = {a.strides for a in accesses}
     runs: list[list[int]] = []
     groups: list[Strides] = []
-    for group in order:
+    for number, group in enumerate(order):
         mine: list[list[int]] = []
         for i in group:
             if mine and all(v[mine[-1][-1]] == v[i] * sizes[i] for v in vectors):
                 mine[-1].append(i)
             else:
                 mine.append([i])
+        if number == 1:
+            mine.sort(key=lambda run: math.prod(sizes[i] for i in run))
         groups.append(tuple(math.prod(sizes[i] for i in run) for run in mine))
         runs += mine
     moved = [Access(a.buffer, a.offset, tuple(a.strides[run[-1]] for run in runs)) for a in accesses]
