@@ -2,7 +2,8 @@
 
 An address is worked out in parts: at the entry of the kernel for what no outer loop moves, at the start of a
 row for the rest, in the vector loop for the inner axes. A stride of 1 along the vector axis is a plain vector
-load, -1 one that is reversed, 0 a scalar for all lanes, anything else (or a computed index) a gather.
+load, -1 one that is reversed, 0 a scalar for all lanes, one up to `DENSE` plain loads of all elements from the first
+to the last, of which shuffles take some. Anything else (or a computed index) is a gather.
 
 Imports: `ir.fuse`, `ir.types`, `control`, `reductions`, `text`.
 """
@@ -16,6 +17,8 @@ from ..ir.types import DType, i64
 from .control import element, linear
 from .reductions import positions
 from .text import MEMORY_TYPE, Code, Lanes, Vec
+
+DENSE = 8  # elements from lane to lane: up to so many, gathers were slower
 
 
 class Memory:
@@ -70,6 +73,8 @@ class Memory:
     ) -> Vec:
         """Lanes of the element at `access`, moved by computed scalars, and by computed `places` in each lane."""
         step, width = self.step(access), lanes.width
+        if not places and self.mask is None and width > 1 and 1 < step <= DENSE:
+            return self._every(lanes, dtype, self.address(access, dtype, slow, index, moved), step)
         if places or (width > 1 and step not in ((0, 1, -1) if self.mask is None else (0, 1))):
             base = self.address(access, dtype, slow, index, moved)
             raw = self._gather(lanes, dtype, self._addresses(lanes, dtype, base, step, places))
@@ -96,6 +101,29 @@ class Memory:
         else:
             base = self.address(access, dtype, slow, index)
             self._scatter(lanes, lanes.to_memory(value), self._addresses(lanes, dtype, base, step, ()), mask)
+
+    def _every(self, lanes: Lanes, dtype: DType, base: str, step: int) -> Vec:
+        """Every `step`-th element from `base` on. The last of the loads ends with the last element."""
+        width, type = lanes.width, lanes.memory_type(dtype)
+        starts = [*range(0, (step - 1) * width, width), step * (width - 1) + 1 - width]
+        found = ""
+        for k, start in enumerate(starts):
+            address = element(self.code, base, dtype, str(start))
+            part = lanes.emit(f"load {type}, ptr {address}, align {dtype.itemsize}", dtype).text
+            if not k:
+                found = part
+                continue
+            places = [j * step for j in range(width)]
+            # Of what was found before: from the first load in its place there, of more loads in the lane itself.
+            before = places if k == 1 else range(width)
+            chosen = [
+                b if e < k * width else width + e - start if e < (k + 1) * width or k == step - 1 else -1
+                for b, e in zip(before, places, strict=True)
+            ]
+            order = ", ".join(f"i32 {c}" if c >= 0 else "i32 poison" for c in chosen)
+            mask = f"<{width} x i32> <{order}>"
+            found = lanes.emit(f"shufflevector {type} {found}, {type} {part}, {mask}", dtype).text
+        return lanes.from_memory(Vec(found, dtype))
 
     def _reversed(self, lanes: Lanes, x: Vec) -> Vec:
         type = lanes.type(x.dtype)

@@ -19,7 +19,7 @@ from jitgrad.ir.errors import JitgradError
 from jitgrad.ir.fuse import LoopKernel, schedule
 from jitgrad.ir.interpreter import interpret
 from jitgrad.ir.passes import run_pipeline, strip
-from jitgrad.ir.types import TensorType, f32, f64, i32
+from jitgrad.ir.types import TensorType, bool_, f32, f64, i32, i64, u8
 
 N = 75  # rows of points: no multiple of a vector
 
@@ -153,6 +153,24 @@ def test_points_that_are_not_contiguous():
         want = interpret(f, [p.copy()])
         for a, b in zip(got, want, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=["host", "AVX2", "SSE2"])
+@pytest.mark.parametrize("step", (2, 3, 4, 7, 8, 9))
+def test_every_few_elements(step, target, monkeypatch):
+    """Columns of a matrix, in every dtype, of lengths around those of vectors."""
+    if target is not None:
+        if not host().triple.startswith("x86_64"):
+            pytest.skip("code for another machine")
+        monkeypatch.setattr(compiler, "host", lambda: target)
+    for rows, dtype in ((2, f32), (37, bool_), (64, u8), (100, i64), (131, f32), (77, f64)):
+        b = FunctionBuilder()
+        x = b.param(TensorType(dtype, (rows, step)), "x")
+        columns = [b.slice(x, start=(0, k), limit=(rows, k + 1), step=(1, 1)) for k in (0, step - 1)]
+        f = b.finish("f", [b.ne(*columns) if dtype is bool_ else b.maximum(*columns)])
+        values = np.random.default_rng(step).integers(0, 2 if dtype is bool_ else 100, (rows, step))
+        values = values.astype(dtype.numpy)
+        np.testing.assert_array_equal(compile_function(f)([values])[0], interpret(f, [values])[0])
 
 
 def test_special_values_spread_as_in_numpy():
