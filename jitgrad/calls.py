@@ -367,8 +367,11 @@ def _check_writes(effects: Effects, inputs: Sequence[Tensor]) -> None:
 
 def _sharing(inputs: Sequence[Tensor], written: Container[int]) -> Tensor | None:
     """An input whose memory overlaps that of another one, where one of the two is `written`."""
-    held = [(i, array_of(t)) for i, t in enumerate(inputs)]
-    extents = sorted([(*extent(a), i) for i, a in held if a.size])
+    held = [array_of(t) for t in inputs]
+    owners = [a if a.base is None else a.base for a in held]
+    if len(set(map(id, owners))) == len(owners) and all([type(a) is np.ndarray and a.flags.owndata for a in owners]):
+        return None  # each has memory of its own from NumPy
+    extents = sorted([(*extent(a), i) for i, a in enumerate(held) if a.size])
     end = end_written = 0  # of those that begin before
     for first, stop, i in extents:
         if first < (end if i in written else end_written):
