@@ -369,8 +369,8 @@ def _sharing(inputs: Sequence[Tensor], written: Container[int]) -> Tensor | None
     """An input whose memory overlaps that of another one, where one of the two is `written`."""
     held = [array_of(t) for t in inputs]
     owners = [a if a.base is None else a.base for a in held]
-    if len(set(map(id, owners))) == len(owners) and all([type(a) is np.ndarray and a.flags.owndata for a in owners]):
-        return None  # each has memory of its own from NumPy
+    if len(set(map(id, owners))) == len(owners) and all(map(_owns, owners)):
+        return None
     extents = sorted([(*extent(a), i) for i, a in enumerate(held) if a.size])
     end = end_written = 0  # of those that begin before
     for first, stop, i in extents:
@@ -380,6 +380,11 @@ def _sharing(inputs: Sequence[Tensor], written: Container[int]) -> Tensor | None
         if i in written:
             end_written = max(end_written, stop)
     return None
+
+
+def _owns(holder: Any) -> bool:
+    """Whether `holder` is an array with memory of its own from NumPy."""
+    return type(holder) is np.ndarray and holder.flags.owndata
 
 
 def _commit(recorded: Recorded, call: Call) -> None:
