@@ -5,7 +5,8 @@ Imports: the standard library.
 
 from __future__ import annotations
 
-from types import MemberDescriptorType
+import threading
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 _MODULE: Any = type.__dict__["__module__"]
@@ -14,7 +15,8 @@ _MODULE: Any = type.__dict__["__module__"]
 def variables_of(x: Any) -> dict[str, Any] | None:
     """The dict of the attributes of an object; None where it has none."""
     try:
-        found = object.__getattribute__(x, "__dict__")
+        look = threading.local.__getattribute__ if isinstance(x, threading.local) else object.__getattribute__
+        found = look(x, "__dict__")
     except Exception:  # there is none; or it is a property of the user's, which may raise anything
         return None
     return found if isinstance(found, dict) else None
@@ -50,3 +52,9 @@ def module_of(cls: type) -> str:
     """The name of the module that `cls` says it is from."""
     name = _MODULE.__get__(cls)
     return name if isinstance(name, str) else ""
+
+
+def looks_up_plainly(cls: type) -> bool:
+    """Whether `x.__dict__` runs no code of the user's, for objects of `cls`, and is the dict of their attributes."""
+    getter = looked_up(cls, "__dict__")
+    return looked_up(cls, "__getattribute__") is object.__getattribute__ and isinstance(getter, GetSetDescriptorType)

@@ -20,14 +20,18 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .attributes import slot_value, variables_of
+from .attributes import looks_up_plainly, slot_value, variables_of
 from .contents import Held
 from .exact import ATOMS, exact, same
 
+if TYPE_CHECKING:
+    from .guards import Source
+
 LruCache = type(functools.lru_cache(len))
 SEQUENCES = (list, tuple, deque, set, frozenset)
+SHORT = 16  # items of a list that are compared one by one
 MAPPINGS = (OrderedDict, dict, types.MappingProxyType)
 
 
@@ -42,9 +46,14 @@ GONE = _Gone()
 
 
 class Check(Protocol):
-    """See the module's header."""
+    """See the module's header. `unroll` gives, for `guards`, the expressions of the values that `parts` compares, of the
+    object that is called `x`, and adds to `source` what else must hold; None where `changed` is to be called."""
+
+    parts: Parts
 
     def changed(self, x: Any, found: list[Any]) -> str: ...
+
+    def unroll(self, x: str, source: Source) -> list[str] | None: ...
 
 
 class Parts:
@@ -78,21 +87,38 @@ def is_constant(x: Any) -> bool:
     return x is GONE or type(x) in ATOMS or (type(x) is not tuple and type(x) is not frozenset and exact(x) is not None)
 
 
+def _gets(variables: str, names: Iterable[str]) -> list[str]:
+    return [f"{variables}.get({name!r}, GONE)" for name in names]
+
+
+class Whole:
+    """A check that is made as a whole."""
+
+    def unroll(self, x: str, source: Source) -> list[str] | None:
+        """See `Check`."""
+        return None
+
+
 class Names:
     """The variables of a module, a class or the like, by name."""
 
     def __init__(self, variables: Any, names: Iterable[str], make: Make, what: str) -> None:
         self._names = tuple(names)
         self._what = what
-        self._parts = make(self._now(variables))
+        self.parts = make(self._now(variables))
 
     def _now(self, variables: Any) -> list[Any]:
         return list(map(variables.get, self._names, repeat(GONE)))
 
     def changed(self, x: Any, found: list[Any]) -> str:
         """See `Check`."""
-        i = self._parts.differs(self._now(x), found)
+        i = self.parts.differs(self._now(x), found)
         return "" if i < 0 else f"{self._what} '{self._names[i]}' changed"
+
+    def unroll(self, x: str, source: Source) -> list[str] | None:
+        """See `Check`."""
+        source.lines.append(f"get = {x}.get")
+        return [f"get({name!r}, GONE)" for name in self._names]
 
 
 class Module:
@@ -100,10 +126,15 @@ class Module:
 
     def __init__(self, module: types.ModuleType, names: Iterable[str], make: Make) -> None:
         self._names = Names(module.__dict__, names, make, f"{module.__name__}:")
+        self.parts = self._names.parts
 
     def changed(self, x: Any, found: list[Any]) -> str:
         """See `Check`."""
         return self._names.changed(x.__dict__, found)
+
+    def unroll(self, x: str, source: Source) -> list[str] | None:
+        """See `Check`."""
+        return self._names.unroll(f"{x}.__dict__", source)
 
 
 class Row:
@@ -112,31 +143,39 @@ class Row:
     def __init__(self, x: Any, make: Make) -> None:
         self._class = type(x)
         self._iterate = next(b for b in self._class.__mro__ if b in SEQUENCES).__iter__
-        self._parts = make(list(self._iterate(x)))
+        self.parts = make(list(self._iterate(x)))
 
     def changed(self, x: Any, found: list[Any]) -> str:
         """See `Check`."""
         if type(x) is not self._class:
             return f"a {self._class.__name__} became a {type(x).__name__}"
         now = list(self._iterate(x))
-        i = self._parts.differs(now, found)
+        i = self.parts.differs(now, found)
         if i < 0:
             return ""
-        name, before = self._class.__name__, len(self._parts.ids)
+        name, before = self._class.__name__, len(self.parts.ids)
         if len(now) != before:
             return f"the length of a {name} changed from {before} to {len(now)}"
         return f"what a {name} holds changed" if issubclass(self._class, (set, frozenset)) else (
             f"item {i} of a {name} changed"
         )
 
+    def unroll(self, x: str, source: Source) -> list[str] | None:
+        """See `Check`."""
+        n = len(self.parts.ids)
+        if self._class not in (list, tuple) or n > SHORT:
+            return None
+        source.require(f"type({x}) is {self._class.__name__} and len({x}) == {n}")
+        return [f"{x}[{i}]" for i in range(n)]
 
-class Mapping:
+
+class Mapping(Whole):
     """All that a dict holds, in its order."""
 
     def __init__(self, x: Any, make: Make) -> None:
         self._class = type(x)
         self._base: Any = next(b for b in self._class.__mro__ if b in MAPPINGS)
-        self._parts = make(self._now(x))
+        self.parts = make(self._now(x))
 
     def _now(self, x: Any) -> list[Any]:
         return [*self._base.keys(x), *self._base.values(x)]
@@ -146,10 +185,10 @@ class Mapping:
         if type(x) is not self._class:
             return f"a {self._class.__name__} became a {type(x).__name__}"
         now = self._now(x)
-        i = self._parts.differs(now, found)
+        i = self.parts.differs(now, found)
         if i < 0:
             return ""
-        name, before = self._class.__name__, len(self._parts.ids)
+        name, before = self._class.__name__, len(self.parts.ids)
         if len(now) != before:
             return f"the length of a {name} changed from {before // 2} to {len(now) // 2}"
         if i < before // 2:
@@ -163,7 +202,7 @@ class Items:
     def __init__(self, x: Any, keys: Iterable[Any], make: Make) -> None:
         self._class = type(x)
         self._keys = tuple(keys)
-        self._parts = make(self._now(x))
+        self.parts = make(self._now(x))
 
     def _now(self, x: Any) -> list[Any]:
         if issubclass(self._class, dict):
@@ -175,8 +214,15 @@ class Items:
         """See `Check`."""
         if type(x) is not self._class:
             return f"a {self._class.__name__} became a {type(x).__name__}"
-        i = self._parts.differs(self._now(x), found)
+        i = self.parts.differs(self._now(x), found)
         return "" if i < 0 else f"item {self._keys[i]!r} of a {self._class.__name__} changed"
+
+    def unroll(self, x: str, source: Source) -> list[str] | None:
+        """See `Check`."""
+        source.require(f"type({x}) is {self._class.__name__}")
+        if self._class is dict:
+            return [f"{x}.get({key!r}, GONE)" for key in self._keys]
+        return [f"({x}[{k}] if -len({x}) <= {k} < len({x}) else GONE)" for k in self._keys]
 
 
 class Object:
@@ -186,9 +232,10 @@ class Object:
         self._names = tuple(names)
         self._slots = slots
         variables = variables_of(x)
+        self._plain = looks_up_plainly(type(x))
         self._length = None if variables is None else len(variables)
         self._keys = list(variables or ()) if whole else None
-        self._parts = make(self._now(x, variables))
+        self.parts = make(self._now(x, variables))
 
     def _now(self, x: Any, variables: dict[str, Any] | None) -> list[Any]:
         now: list[Any] = [type(x)]
@@ -206,11 +253,22 @@ class Object:
                 return f"the attributes of a {type(x).__name__} changed in number"
             if self._keys is not None and list(variables) != self._keys:
                 return f"the order of the attributes of a {type(x).__name__} changed"
-        i = self._parts.differs(self._now(x, variables), found)
+        i = self.parts.differs(self._now(x, variables), found)
         if i < 0:
             return ""
         names = ["__class__", *self._names, *self._slots]
         return f"attribute '{names[i]}' of a {type(x).__name__} changed"
+
+    def unroll(self, x: str, source: Source) -> list[str] | None:
+        """See `Check`."""
+        values = [f"type({x})"]
+        if self._length is not None:
+            source.lines.append(f"d = {x}.__dict__" if self._plain else f"d = variables_of({x})")
+            source.require(f"d is not None and len(d) == {self._length}")
+            if self._keys is not None:
+                source.require(f"list(d) == {source.name(self._keys)}")
+            values += _gets("d", self._names)
+        return [*values, *(f"slot_value({source.name(slot)}, {x}, GONE)" for slot in self._slots.values())]
 
 
 class Class:
@@ -218,7 +276,8 @@ class Class:
 
     def __init__(self, cls: type, names: Sequence[Sequence[str]], make: Make) -> None:
         self._names = names
-        self._parts = make(self._now(cls))
+        self._plain = type(cls) is type
+        self.parts = make(self._now(cls))
 
     def _now(self, cls: type) -> list[Any]:
         bases = chain_of(cls)
@@ -230,7 +289,7 @@ class Class:
 
     def changed(self, x: Any, found: list[Any]) -> str:
         """See `Check`."""
-        i = self._parts.differs(self._now(x), found)
+        i = self.parts.differs(self._now(x), found)
         if i < 0:
             return ""
         bases = chain_of(x)
@@ -239,6 +298,15 @@ class Class:
         names = [(base, name) for base, names in zip(bases, self._names, strict=True) for name in names]
         base, name = names[i - len(bases)]
         return f"attribute '{name}' of the class {base.__name__} changed"
+
+    def unroll(self, x: str, source: Source) -> list[str] | None:
+        """See `Check`."""
+        source.lines.append(f"bases = {x}.__mro__" + ("" if self._plain else f" + type({x}).__mro__"))
+        source.require(f"len(bases) == {len(self._names)}")
+        values = [f"bases[{i}]" for i in range(len(self._names))]
+        for i, names in enumerate(self._names):
+            values += _gets(f"bases[{i}].__dict__", names)
+        return values
 
 
 def chain_of(cls: type) -> list[type]:
@@ -254,7 +322,7 @@ class Function:
         self._code = f.__code__ if ran else None
         self._names = tuple(names)
         self._length = len(f.__dict__)
-        self._parts = make(self._now(f))
+        self.parts = make(self._now(f))
 
     def _now(self, f: types.FunctionType) -> list[Any]:
         now: list[Any] = []
@@ -272,7 +340,7 @@ class Function:
             return f"the code of {x.__name__} changed"
         if len(x.__dict__) != self._length:
             return f"the attributes of the function {x.__name__} changed in number"
-        i = self._parts.differs(self._now(x), found)
+        i = self.parts.differs(self._now(x), found)
         if i < 0:
             return ""
         free = () if self._code is None else self._code.co_freevars
@@ -284,6 +352,16 @@ class Function:
             else f"the defaults of {x.__name__} changed"
         )
 
+    def unroll(self, x: str, source: Source) -> list[str] | None:
+        """See `Check`."""
+        source.require(f"len({x}.__dict__) == {self._length}")
+        values: list[str] = []
+        if self._code is not None:
+            source.require(f"{x}.__code__ is {source.name(self._code)}")
+            values += [f"{x}.__defaults__", f"{x}.__kwdefaults__"]
+            values += [f"cell_contents({x}.__closure__[{i}])" for i in range(len(self._code.co_freevars))]
+        return values + _gets(f"{x}.__dict__", self._names)
+
 
 def cell_contents(cell: types.CellType) -> Any:
     """What a closure cell holds."""
@@ -293,7 +371,7 @@ def cell_contents(cell: types.CellType) -> Any:
         return GONE
 
 
-class Cache:
+class Cache(Whole):
     """A function with a `functools.lru_cache`: what it gave before it gives again, until that is dropped."""
 
     def __init__(self, f: Any, make: Make) -> None:
@@ -301,7 +379,7 @@ class Cache:
         self._cached = dict(self._cached)
         self._misses = f.cache_info().misses
         self._results = [*others, *self._cached.values()]  # kept: while the cache is what it was, these are
-        self._parts = make([f.__wrapped__, *self._results])
+        self.parts = make([f.__wrapped__, *self._results])
 
     def _entries(self, f: Any) -> tuple[dict[Any, Any], list[Any]]:
         """The dict of the cache, and, where it has a limit, the results, which are not the values of that dict."""
@@ -318,7 +396,7 @@ class Cache:
         dropped = info.currsize == info.maxsize and info.misses != self._misses
         if dropped or any(now.get(k, GONE) is not v for k, v in self._cached.items()):
             return f"what the cache of {x.__name__} holds changed"
-        return "" if self._parts.differs([x.__wrapped__, *self._results], found) < 0 else f"{x.__name__} changed"
+        return "" if self.parts.differs([x.__wrapped__, *self._results], found) < 0 else f"{x.__name__} changed"
 
 
 class Attributes:
@@ -327,13 +405,19 @@ class Attributes:
     def __init__(self, x: Any, get: Callable[[Any], list[Any]], make: Make) -> None:
         self._class = type(x)
         self._get = get
-        self._parts = make(get(x))
+        self.parts = make(get(x))
 
     def changed(self, x: Any, found: list[Any]) -> str:
         """See `Check`."""
-        if type(x) is self._class and self._parts.differs(self._get(x), found) < 0:
+        if type(x) is self._class and self.parts.differs(self._get(x), found) < 0:
             return ""
         return f"what a {self._class.__name__} consists of changed"
+
+    def unroll(self, x: str, source: Source) -> list[str] | None:
+        """See `Check`."""
+        source.require(f"type({x}) is {source.name(self._class)}")
+        source.lines.append(f"got = {source.name(self._get)}({x})")
+        return [f"got[{i}]" for i in range(len(self.parts.ids))]
 
 
 def referent(ref: weakref.ref[Any]) -> list[Any]:
@@ -341,34 +425,36 @@ def referent(ref: weakref.ref[Any]) -> list[Any]:
     return [weakref.ref.__call__(ref)]
 
 
-class Buffer:
+class Buffer(Whole):
     """An array or another buffer."""
 
     def __init__(self, held: Held) -> None:
         self.held = held
+        self.parts = Parts([], {}, [])
 
     def changed(self, x: Any, found: list[Any]) -> str:
         """See `Check`."""
         return self.held.changed(x)
 
 
-class Objects:
+class Objects(Whole):
     """The objects in an array of objects."""
 
     def __init__(self, x: Any, make: Make) -> None:
-        self._parts = make(x.ravel().tolist())
+        self.parts = make(x.ravel().tolist())
 
     def changed(self, x: Any, found: list[Any]) -> str:
         """See `Check`."""
-        return "" if self._parts.differs(x.ravel().tolist(), found) < 0 else "what an array of objects holds changed"
+        return "" if self.parts.differs(x.ravel().tolist(), found) < 0 else "what an array of objects holds changed"
 
 
-class Several:
+class Several(Whole):
     """Checks of one object."""
 
     def __init__(self, checks: Sequence[Check]) -> None:
         self.first = checks[0]
         self._checks = checks
+        self.parts = Parts([i for c in checks for i in c.parts.ids], {}, [i for c in checks for i in c.parts.follow])
 
     def changed(self, x: Any, found: list[Any]) -> str:
         """See `Check`."""

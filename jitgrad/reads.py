@@ -20,7 +20,7 @@ made it, and the next call records again: slower, never stale.
 
 Invariants: no code of the user's runs here, but for `keys` and `values` of what a mappingproxy shows. A snapshot keeps
 nothing alive that knows weak references, other than the dicts of modules.
-Imports: `checks`, `contents`, `uses`, `names`, `attributes`, `functional.creation`, `tensors`, `errors`.
+Imports: `checks`, `guards`, `contents`, `uses`, `names`, `attributes`, `functional.creation`, `tensors`, `errors`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ from .checks import (
 from .contents import BUFFERS, Held, hold, owner
 from .errors import is_own_code
 from .functional.creation import as_tensor, from_numpy
+from .guards import compiled
 from .ir.types import DType
 from .names import global_names, modules_read
 from .tensors import Tensor
@@ -265,7 +266,9 @@ class Walk:
         inbuilt = variables.get("__builtins__", builtins)
         inbuilt = inbuilt.__dict__ if isinstance(inbuilt, types.ModuleType) else inbuilt
         missing = [n for n in names if n not in variables]
-        out: list[tuple[Any, Check]] = [(variables, Names(variables, names, self._named(names), "the global"))]
+        out: list[tuple[Any, Check]] = []
+        if names:
+            out.append((variables, Names(variables, names, self._named(names), "the global")))
         if missing:
             out.append((inbuilt, Names(inbuilt, missing, self._named(missing), "the built-in")))
         return out
@@ -332,15 +335,23 @@ class Snapshot(Walk):
         for code in self._codes - known:
             if any(not n.startswith("__") for n in code.co_freevars):
                 self.obstacle = f"it calls {code.co_name}, and the variables that it closes over were not found"
+        self._guard = None if self.excess or self.obstacle else compiled(self._checks, len(self._roots) + len(objects))
         del self._queue, self._seen, self._visited, self._uses
 
     def changed(self, objects: Sequence[Any]) -> str:
         """What differs now, in words; '' if nothing does."""
         found = [*self._roots, *objects]
+        if self.life.over:
+            return "an object that it reads is gone"
+        try:
+            if self._guard is not None and self._guard(found):
+                return ""
+        except Exception:  # something is of another kind now: what, the checks tell
+            pass
         for x, check in zip(found, self._checks, strict=False):  # `found` grows
             if why := check.changed(x, found):
                 return why
-        return "" if not self.life.over else "an object that it reads is gone"
+        return ""
 
     def covers(self, array: np.ndarray) -> bool:
         """Whether the memory of `array` is that of an array that is guarded: the same at every call."""
