@@ -6,6 +6,7 @@ Arguments, results and arenas lie flush against pages that may not be touched, a
 
 import ctypes
 import mmap
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ import jitgrad.codegen.compiler as compiler
 from jitgrad.codegen import executable
 from jitgrad.ir.core import Function
 from jitgrad.ir.errors import JitgradError
+from jitgrad.ir.parser import parse_function
 from jitgrad.ir.passes import run_pipeline, strip
 from jitgrad.ir.types import f32, f64
 
@@ -74,10 +76,12 @@ executable.POOL = GUARDED
 executable.aligned = GUARDED.aligned
 
 
-def run(f: Function, args: list[np.ndarray], chunks: int) -> list[np.ndarray] | type[Exception]:
+def run(
+    f: Function, args: list[np.ndarray], chunks: int, overwrites: Mapping[int, int] | None = None
+) -> list[np.ndarray] | type[Exception]:
     in_chunks(PATCH, chunks)
     try:
-        return compiler.compile_function(f)([GUARDED.copy(a) for a in args])
+        return compiler.compile_function(f, None, overwrites)([GUARDED.copy(a) for a in args])
     except JitgradError as error:
         return type(error)
 
@@ -116,7 +120,28 @@ def products() -> None:
                         assert_same(run(f, args, chunks), outcome(f, args))
 
 
+STEP = """func @step(%p: {t}[{n},3], %m: {t}[{n},3], %i: i64[2], %u: {t}[2,3]) -> ({t}[{n},3], {t}[{n},3]) {{
+  %0: {t}[{n},3] = add %p, %m
+  %1: {t}[{n},3] = mul %0, %m
+  %2: {t}[{n},3] = scatter_add %1, %i, %u {{axis=0, batch=0}}
+  return %0, %2
+}}"""
+
+
+def in_place() -> None:
+    for at_end in (True, False):
+        GUARDED.at_end = at_end
+        for n in (2, 11, 333, 1001):
+            for dtype in ("f32", "f64", "i16"):
+                f = parse_function(STEP.format(n=n, t=dtype))
+                args = arguments(f, n, wild=False)
+                args[2] = np.array([n - 1, 0])
+                for chunks in (1, 6):
+                    assert_same(run(f, args, chunks, {0: 0, 1: 1}), outcome(f, args), exact=False)
+
+
 if __name__ == "__main__":
     odd_sizes()
     products()
+    in_place()
     random_functions()
