@@ -46,8 +46,11 @@ GONE = _Gone()
 
 
 class Check(Protocol):
-    """See the module's header. `unroll` gives, for `guards`, the expressions of the values that `parts` compares, of the
-    object that is called `x`, and adds to `source` what else must hold; None where `changed` is to be called."""
+    """See the module's header.
+
+    `unroll` gives, for `guards`, the expressions of the values that `parts` compares, of the object that is called `x`,
+    and adds to `source` what else must hold; None where `changed` is to be called.
+    """
 
     parts: Parts
 
