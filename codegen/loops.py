@@ -1,7 +1,8 @@
 """A `LoopKernel` as an LLVM function: row loops around phases of vector loops.
 
     void @name(ptr noalias %b0, ..., ptr %traps)      one pointer for each of the kernel's buffers
-    void @name(..., i64 %lo, i64 %hi, i64 %chunk)     of a kernel in chunks: one of them
+    void @name(..., i64 %lo, i64 %hi, i64 %chunk)     of a kernel in chunks: one of them, in steps of its first outer
+                                                      axis, or in vectors where it has none
 
 Every trip count is a constant. A phase picks its lanes: as many registers a value as its body is light (two
 by default: two chains of dependences hide latency), never more lanes than the row has. No remainder loop:
@@ -19,13 +20,13 @@ Imports: `ir.fuse`, `ir.types`, `abi`, `control`, `lines`, `nodes`, `reductions`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..ir.fuse import ELEMENT, Access, LoopKernel, Node, Phase, Store
 from ..ir.types import bool_, i32, i64
 from .abi import Traps
-from .control import clamp, element, linear, loop
+from .control import choose, clamp, element, linear, loop
 from .lines import Lines
 from .nodes import NodeEmitter, Place
 from .reductions import BLOCK, Accumulator, combine, identity_of, positions
@@ -52,6 +53,11 @@ class Walk:
     aligned: Store | None  # whose lines the vectors are to begin at
     mask: Vec | None = None  # lanes not done before, where some were
 
+    @property
+    def vectors(self) -> int:
+        """How many the loop has: without the last one, where that is peeled."""
+        return self.n // self.lanes.width if self.peel else -(-self.n // self.lanes.width)
+
 
 class Emitter(NodeEmitter):
     """Writes one kernel. `row_lanes` are the lanes of what is computed once a row."""
@@ -61,6 +67,7 @@ class Emitter(NodeEmitter):
         self.kernel = kernel
         self.target = target
         self.row_lanes = self.scalar
+        self.vectors_of_line = 1
         self.totals: dict[Store, tuple[str, Accumulator]] = {}
         self.lines = Lines(code, kernel, target, self.pointers)
 
@@ -79,6 +86,10 @@ class Emitter(NodeEmitter):
             self.lines.finish(self.loops())
             self.finish_totals()
             self.code.line("ret void")
+
+    def range(self) -> int:
+        """What the chunks divide: steps of the first outer axis; without one, the vectors that `piece` found."""
+        return self.kernel.outer[0] if self.kernel.outer else self.vectors_of_line
 
     def leave_if_idle(self, scalar: Vec) -> None:
         """Return where `scalar` is -0.0."""
@@ -191,6 +202,8 @@ class Emitter(NodeEmitter):
 
     def line(self, walk: Walk, slow: list[str], states: list[list[Vec]]) -> list[list[Vec]]:
         """The vector axis: whole, or in blocks where a sum is long."""
+        if self.kernel.chunks > 1 and not self.kernel.outer:
+            return self.piece(walk, states)
         if walk.aligned is not None:
             self.aligned_vectors(walk, walk.aligned, slow)
             return states
@@ -216,11 +229,41 @@ class Emitter(NodeEmitter):
         self, walk: Walk, slow: list[str], states: list[list[Vec]], lo: str, hi: str, once: bool, last: bool
     ) -> list[list[Vec]]:
         """`vectors` with fresh narrow states for blocked sums, flushed at its end."""
+        return self.flushed(walk, states, lambda narrow: self.vectors(walk, slow, narrow, lo, hi, once, last))
+
+    def flushed(
+        self, walk: Walk, states: list[list[Vec]], run: Callable[[list[list[Vec]]], list[list[Vec]]]
+    ) -> list[list[Vec]]:
         narrow = [a.start() if a.blocked else s for a, s in zip(walk.sums, states, strict=True)]
-        done = self.vectors(walk, slow, narrow, lo, hi, once, last)
+        done = run(narrow)
         return [
             a.flush(s, d) if a.blocked else d for a, s, d in zip(walk.sums, states, done, strict=True)
         ]
+
+    def piece(self, walk: Walk, states: list[list[Vec]]) -> list[list[Vec]]:
+        """A chunk of a kernel that is one line: its vectors, by blocks, and after the last what is peeled."""
+        width, ragged = walk.lanes.width, not walk.peel
+        self.vectors_of_line = walk.vectors
+        assert walk.vectors >= self.kernel.chunks, "no chunk is empty"
+        lo, hi = (linear(self.code, 0, [(i, width)]) for i in ("%lo", "%hi"))
+
+        def body(i: str, now: list[Vec]) -> list[Vec]:
+            end = clamp(self.code, linear(self.code, max(BLOCK // width, 1) * width, [(i, 1)]), hi)
+            return _flat(self.block(walk, [], _like(states, now), i, end, False, last=ragged))
+
+        carried = [(walk.lanes, v) for v in _flat(states)]
+        states = _like(states, loop(self.code, lo, hi, max(BLOCK // width, 1) * width, carried, body))
+        if walk.peel:
+            ends = self.code.fresh("c")
+            self.code.line(f"{ends} = icmp eq i64 %hi, {walk.vectors}")
+            before = states
+            after = choose(
+                self.code, ends,
+                lambda: _flat(self.flushed(walk, before, lambda narrow: self.peeled(walk, [], narrow))),
+                lambda: _flat(before), [walk.lanes] * len(_flat(before)),
+            )
+            states = _like(states, after)
+        return states
 
     def vectors(
         self, walk: Walk, slow: list[str], states: list[list[Vec]], lo: str, hi: str, once: bool, last: bool
@@ -239,10 +282,14 @@ class Emitter(NodeEmitter):
 
         carried = [(walk.lanes, v) for v in _flat(states)]
         states = _like(states, loop(self.code, lo, hi, width, carried, body, once=once))
-        if walk.peel and last:
-            walk.mask = _constant_mask(width, width - n % width)
-            states = self.body(walk, slow, str(n - width), str(n // width * width), states)
-            walk.mask = None
+        return self.peeled(walk, slow, states) if walk.peel and last else states
+
+    def peeled(self, walk: Walk, slow: list[str], states: list[list[Vec]]) -> list[list[Vec]]:
+        """The last vector of a row, of which some lanes are done."""
+        width, n = walk.lanes.width, walk.n
+        walk.mask = _constant_mask(width, width - n % width)
+        states = self.body(walk, slow, str(n - width), str(n // width * width), states)
+        walk.mask = None
         return states
 
     def aligned_vectors(self, walk: Walk, store: Store, slow: list[str]) -> None:

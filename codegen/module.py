@@ -89,8 +89,9 @@ def _define(code: Code, name: str, kernel: _Own, target: Target, traps: Traps) -
         size = product.range()
     else:
         emitter = BlockEmitter if kernel.block else Emitter
-        emitter(code, kernel, target, traps).function(name)
-        size = kernel.outer[0] if kernel.outer else 1
+        loops = emitter(code, kernel, target, traps)
+        loops.function(name)
+        size = loops.range()
     if kernel.chunks > 1:
         emit_chunk_entry(code, name, len(kernel.buffers()) + 1, size, kernel.chunks)
 

@@ -16,13 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import black_scholes, cross_entropy, layer_norm, softmax
 
+import jitgrad
+import jitgrad.codegen.compiler as compiler
 from jitgrad.codegen.compiler import compile_function
+from jitgrad.codegen.target import Target, host
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.errors import BoundsError, JitgradError
 from jitgrad.ir.fuse import LoopKernel, schedule
 from jitgrad.ir.interpreter import interpret
 from jitgrad.ir.passes import strip
-from jitgrad.ir.types import TensorType, f32, i64
+from jitgrad.ir.types import TensorType, f32, f64, i8, i64
 
 SEED = 5
 
@@ -83,12 +86,71 @@ def test_long_sums_stay_wide_between_chunks(chunked):
     assert executable([np.concatenate([half, 1 - half[::-1]])])[0] == 48_000
 
 
+def line(n, dtype, op):
+    """An elementwise result, and totals beside it, over a length that no number of chunks divides."""
+    b = FunctionBuilder()
+    x = b.param(TensorType(dtype, (n,)))
+    y = b.sqrt(b.mul(x, x)) if dtype.is_floating_point else b.mul(x, x)
+    return b.finish("line", [y, getattr(b, op)(y, axes=(0,)), b.sum(x, axes=(0,))])
+
+
+NARROW = [("haswell", 32), ("x86-64", 16)]
+TARGETS = [None, *(Target(host().triple, cpu, "", n, has_fma=n > 16) for cpu, n in NARROW)]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=["host", "AVX2", "SSE2"])
+@pytest.mark.parametrize("n", [1543, 4099, 65537, 100_003])
+def test_a_line_of_a_prime_length_comes_in_chunks(n, target, chunked, monkeypatch):
+    if target is not None:
+        if not host().triple.startswith("x86_64"):
+            pytest.skip("code for another machine")
+        monkeypatch.setattr(compiler, "host", lambda: target)
+    for dtype in (f32, f64, i64, i8):
+        for op in ("sum", "max", "prod"):
+            executable = compile_function(line(n, dtype, op))
+            assert [k.chunks for k in executable.schedule.kernels if k.chunks > 1] == [6]
+            x = rng().choice([1, 1, 1, -1], n).astype(dtype.numpy)
+            x[5], x[-1] = 3, 2
+            outs = []
+            for threads in (1, 3):
+                with jitgrad.threads(threads):
+                    outs.append(executable([x]))
+            for one, three, want in zip(*outs, interpret(executable.function, [x]), strict=True):
+                np.testing.assert_array_equal(one, three)
+                np.testing.assert_array_equal(one, want)
+
+
+def test_a_line_in_place_in_chunks(chunked):
+    b = FunctionBuilder()
+    x = b.param(TensorType(f32, (4099,)))
+    executable = compile_function(b.finish("f", [b.add(b.mul(x, x), x)]), overwrites={0: 0})
+    assert any(k.chunks > 1 for k in executable.schedule.kernels)
+    for _ in range(20):
+        a = rng().standard_normal(4099).astype(np.float32)
+        want = interpret(executable.function, [a])[0]
+        executable([a])
+        np.testing.assert_allclose(a, want, rtol=1e-6, atol=1e-7)
+
+
+def test_special_values_at_the_ends_of_chunks(chunked):
+    executable = compile_function(line(4099, f32, "max"))
+    for at in (0, 682, 683, 1365, 2048, 4095, 4096, 4098):
+        x = np.full(4099, -0.0, np.float32)
+        x[at] = np.nan
+        y, largest, total = executable([x])
+        assert np.isnan(y[at]) and np.isnan(largest) and np.isnan(total) and np.isnan(y).sum() == 1
+        x[at] = -np.inf
+        y, largest, total = executable([x])
+        assert (y[at], largest, total) == (np.inf, np.inf, -np.inf)
+
+
 def test_what_is_split_and_what_is_not():
     def chunks(f):
         return [k.chunks for k in schedule(f).kernels if isinstance(k, LoopKernel)]
 
     assert chunks(black_scholes(100)) == [1]
     assert chunks(black_scholes(100_000)) == [32, 1]
+    assert chunks(black_scholes(100_003)) == [39, 1]  # of any length
     assert chunks(softmax(2048, 768)) == [64]
     assert "in 64 chunks" in str(schedule(softmax(2048, 768)))
 

@@ -34,8 +34,8 @@ put together, block after block, in the memory of `partial`.
 
 With `unless`, a scalar of the prologue, the kernel has nothing to do where that is -0.0.
 
-A kernel with `chunks` may run as that many pieces of its first outer axis at once. Each piece has its own part
-of the buffers in `private`, of the size that stands there.
+A kernel with `chunks` may run as that many pieces of its first outer axis, or of its line if it has none, at once.
+Each piece has its own part of the buffers in `private`, of the size that stands there.
 
 Invariants: nodes of a list come after their arguments; strides of an access are in elements, one for each
 axis of `outer + inner`; no kernel has an axis of size 0 or 1; buffers of a kernel are distinct memory. A buffer

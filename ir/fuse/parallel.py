@@ -2,7 +2,8 @@
 
 A kernel is split along its slowest axis into `chunks` runs of about equal length. What a chunk accumulates goes to
 memory of its own (`private`: one part for each chunk), and a kernel that follows adds up the parts, in order. Scratch
-rows are private too. A kernel without outer axes is cut into rows first.
+rows are private too. A kernel that is one line is cut into rows where its length divides well; else its chunks are
+runs of the line's vectors.
 
 How many chunks there are is told by the work and the shapes alone, never by cores or threads, so that the result is
 the same to the bit whoever runs what: on one thread, which runs the chunks one after another, and on any machine.
@@ -29,6 +30,7 @@ WORTH_NS = 15_000.0
 GRAIN_NS = 5_000.0
 SHARE = 1 / 16
 MOST = 64  # chunks: threads that a kernel can use
+LANES = 256  # of a vector, at most: a chunk of a line has one vector or more
 _NS_PASS = 0.04  # to move a float32 once, cached or from DRAM, on one core; kernels were found within 2 of the sum
 _ALONE = 8.0  # what is computed once a row, one at a time, beside what is computed by vectors
 _GATHERED = 6.0  # passes of a load from where an index says
@@ -49,15 +51,18 @@ def split(kernel: Kernel) -> list[Kernel]:
         return [kernel]
     spent = _nanoseconds(kernel)
     chunks = int(min(spent / GRAIN_NS, MOST))
-    if chunks < 2 or spent < WORTH_NS or not (kernel.outer or _cut_into_rows(kernel, chunks)):
+    if chunks < 2 or spent < WORTH_NS or not (kernel.outer or _is_line(kernel)):
         return [kernel]
+    if not kernel.outer:
+        _cut_into_rows(kernel, chunks)
     stores = kernel.stores()
     alone = kernel.block and len(kernel.outer) == 1
     if alone or any(s.combine and s.access.strides[0] for s in stores):
         return [kernel]
     own = [s for s in stores if s.combine or not s.access.strides[0]]
     touched = 3 * _NS_PASS * sum(_private_bytes(s) / 4 for s in own)
-    chunks = min(chunks, kernel.outer[0], int(SHARE * spent / touched) if touched else MOST)
+    length = kernel.outer[0] if kernel.outer else kernel.inner[0] // LANES
+    chunks = min(chunks, length, int(SHARE * spent / touched) if touched else MOST)
     if chunks < 2:
         return [kernel]
     kernel.chunks = chunks
@@ -120,21 +125,23 @@ def _product_chunks(slow: int, rows: int, columns: int, work: int, around: str) 
     return axis, max(int(min(spent / PRODUCT_NS, MOST, length // BLOCK)), 1) if spent >= WORTH_NS else 1
 
 
-def _cut_into_rows(kernel: LoopKernel, most: int) -> bool:
-    """Make up to `most` rows of a kernel that has one long line, where its length divides."""
-    if len(kernel.inner) != 1 or len(kernel.phases) > 1 or kernel.phases[0].row or kernel.phases[0].reductions:
-        return False
-    n = kernel.inner[0]
-    rows = next((r for r in range(most, 1, -1) if n % r == 0), 0)
+def _is_line(kernel: LoopKernel) -> bool:
+    """Whether the kernel is a loop over one axis that carries nothing but totals."""
+    return len(kernel.inner) == len(kernel.phases) == 1 and not (kernel.phases[0].row or kernel.phases[0].reductions)
+
+
+def _cut_into_rows(kernel: LoopKernel, most: int) -> None:
+    """Make up to `most` rows of a kernel that is one line, and at least half as many, where its length divides."""
+    (n,) = kernel.inner
+    rows = next((r for r in range(most, max(most // 2, 2) - 1, -1) if n % r == 0 and n > r), 0)
     if not rows:
-        return False
+        return
     held: dict[Node | Store, None] = dict.fromkeys((*kernel.nodes(), *kernel.stores()))
     for holder in held:
         if holder.access is not None:
             (step,) = holder.access.strides
             holder.access = Access(holder.access.buffer, holder.access.offset, (step * (n // rows), step))
     kernel.outer, kernel.inner = (rows,), (n // rows,)
-    return True
 
 
 def _privatise(kernel: LoopKernel, buffer: Buffer | None) -> None:
