@@ -84,13 +84,20 @@ def test_what_is_not_short_or_has_few_rows_stays(shape):
     assert kernel.inner == shape[1:]
 
 
-def test_large_arrays_are_not_walked_with_gaps():
-    """Points that are normalised are read and written as they lie."""
+def test_large_arrays_are_not_written_with_gaps():
+    """What is made of each point is written as it lies, by the rows."""
     b = FunctionBuilder()
     x = b.param(TensorType(f32, (1000, 4)), "x")
-    length = b.sqrt(b.sum(b.mul(x, x), axes=(1,)))
-    plan = schedule(b.finish("f", [b.div(x, b.broadcast(length, shape=(1000, 4), dims=(0,)))]))
+    plan = schedule(b.finish("f", [b.sub(x, b.broadcast(b.max(x, axes=(1,)), shape=(1000, 4), dims=(0,)))]))
     assert all(k.inner == (4,) for k in plan.kernels)
+
+
+@pytest.mark.parametrize(("places", "inner"), [(3, (1000,)), (4, (1000,)), (5, (5,))])
+def test_large_arrays_are_read_with_small_gaps(places, inner):
+    b = FunctionBuilder()
+    x = b.param(TensorType(f32, (1000, places)), "x")
+    (kernel,) = schedule(b.finish("f", [b.sqrt(b.sum(b.mul(x, x), axes=(1,)))])).kernels
+    assert kernel.inner == inner
 
 
 def test_a_large_argument_with_channels_first_is_read_once():

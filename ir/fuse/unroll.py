@@ -9,10 +9,10 @@ the pairs, their sums over either point reductions of rows and of columns.
 Roots that something else reads whole are put together from their parts, each of which writes its window.
 
 Cost model: an axis of up to `SHORT` places is unrolled where at least `MANY` rows remain, for each result of other
-reductions too, and the code that results stays below `MOST` items. Where it is the fastest axis, memory would be
-walked with gaps: so no array as large as the iteration may be read or stored along it (`AGAIN`). What is smaller is
-read again and again, and packed before (`pack`). Where it is not, each place is a stream through memory of its own:
-up to `STREAMS` of them.
+reductions too, and the code that results stays below `MOST` items. Where it is the fastest axis, memory is walked with
+gaps: no array as large as the iteration (`AGAIN`) may be stored so, or be read so with more than `NEAR` places. What is
+smaller is read again and again, and packed before (`pack`). Where it is not, each place is a stream through memory of
+its own: up to `STREAMS` of them.
 
 Imports: `types`, `items`, `pack`, `prepare`, `views`.
 """
@@ -33,6 +33,7 @@ from .views import View
 
 SHORT = 32  # places
 STREAMS = 8
+NEAR = 4
 MANY = 64  # rows
 MOST = 768  # items
 
@@ -193,7 +194,9 @@ class _Region:
 
     def _may_be_read(self, ref: Ref, digit: Digit) -> bool:
         view = views.compose(ref.view, digit.steps(digit.n - 1))
-        return view is not None and (not has_gaps(view) or moving(view).size * digit.n <= self.most)
+        return view is not None and (
+            not has_gaps(view) or digit.n <= NEAR or moving(view).size * digit.n <= self.most
+        )
 
     def in_parts(self, ref: Ref, digit: Digit) -> bool:
         """Whether the operand is read part by part."""
