@@ -10,7 +10,7 @@ Imports: nothing.
 from __future__ import annotations
 
 _WORK_ROWS = (
-    (0.0, "const broadcast reshape permute slice flip diagonal detach"),
+    (0.0, "const broadcast reshape permute slice flip diagonal unfold detach"),
     (0.1, "abs neg bitwise_not bitwise_and bitwise_or bitwise_xor eq ne lt le gt ge isnan isinf iota"),
     (0.2, "add sub mul fma maximum minimum select cast sign floor ceil round trunc shift_left shift_right"),
     (1.0, "div reciprocal sqrt pad concat"),

@@ -175,8 +175,9 @@ ARITHMETIC: tuple[Rewrite, ...] = (
     Rule("pow(x, -0.5)", lambda b, x: b.div(b.constant(1, x.type), _square_root(b, x)), exact=False),
     # Twice is once.
     *(Rule(f"{op}({op}(x))", f"{op}(x)") for op in ("abs", "sign", "floor", "ceil", "round", "trunc")),
-    Rule("maximum(x, x)", "x"),
-    Rule("minimum(x, x)", "x"),
+    # Of integers: of floats both operands get the whole gradient where they are nan.
+    Rule("maximum(x, x)", "x", integer),
+    Rule("minimum(x, x)", "x", integer),
 )
 
 LOGIC: tuple[Rewrite, ...] = (

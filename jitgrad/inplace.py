@@ -124,7 +124,8 @@ def _check_graph(t: Tensor, result: Tensor) -> None:
 
 def _check_memory(t: Tensor, writeable: bool) -> None:
     shape = shape_of(t)
-    if 0 not in shape and any(s == 0 and n > 1 for s, n in zip(t.stride(), shape, strict=True)):
+    twice = t._view is not None and any(views.overlaps(op, attrs) for op, attrs in t._view.steps)
+    if 0 not in shape and (twice or any(s == 0 and n > 1 for s, n in zip(t.stride(), shape, strict=True))):
         raise blame(InplaceError(views.OVERLAP))
     if not writeable:
         raise blame(InplaceError("the tensor's memory is read-only: it came from a read-only array"))

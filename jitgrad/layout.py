@@ -25,6 +25,9 @@ def view_strides(op: str, attrs: Mapping[str, Any], shape: Shape, strides: Strid
             return tuple(n * s for n, s in zip(strides, attrs["step"], strict=True))
         case "diagonal":
             return (*strides[:-2], strides[-2] + strides[-1])
+        case "unfold":
+            axis = attrs["axis"]
+            return (*strides[:axis], strides[axis] * attrs["step"], *strides[axis + 1 :], strides[axis])
         case "broadcast":
             out = [0] * len(attrs["shape"])
             for i, d in enumerate(attrs["dims"]):

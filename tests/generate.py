@@ -180,7 +180,8 @@ class _Drawer:
 
     def view(self) -> None:
         x = self.any()
-        out = self.r.choice((self.broadcast, self.reshape, self.permute, self.slice, self.flip, self.diagonal))(x)
+        views = (self.broadcast, self.reshape, self.permute, self.slice, self.flip, self.diagonal, self.unfold)
+        out = self.r.choice(views)(x)
         self.keep(out, self.bound.get(x))
 
     def broadcast(self, x: Value) -> Value:
@@ -217,6 +218,14 @@ class _Drawer:
 
     def diagonal(self, x: Value) -> Value:
         return x if x.type.rank < 2 else self.b.diagonal(x, offset=self.r.randint(-2, 2))
+
+    def unfold(self, x: Value) -> Value:
+        axes = [i for i, n in enumerate(x.type.shape) if n]
+        if not axes or x.type.size * 3 > LARGEST:
+            return x
+        axis = self.r.choice(axes)
+        size = self.r.randint(1, min(x.type.shape[axis], 3))
+        return self.b.unfold(x, axis=axis, size=size, step=self.r.randint(1, 3))
 
     def axes(self, x: Value) -> Shape:
         return tuple(a for a in range(x.type.rank) if self.r.random() < 0.5)

@@ -43,7 +43,7 @@ def viewed(draw):
 def _change(draw, view, array):
     shape = array.shape
     flags = [draw(st.booleans()) for _ in shape]
-    match draw(st.sampled_from(("permute", "slice", "flip", "diagonal", "broadcast", "reshape"))):
+    match draw(st.sampled_from(("permute", "slice", "flip", "diagonal", "unfold", "broadcast", "reshape"))):
         case "permute":
             perm = draw(st.permutations(range(len(shape))))
             return views.permute(view, shape, perm), array.transpose(perm)
@@ -60,6 +60,12 @@ def _change(draw, view, array):
             offset = draw(st.integers(1 - shape[-2], shape[-1] - 1))
             found = views.diagonal(view, shape, diagonal_window(shape, offset))
             return found, array.diagonal(offset, -2, -1)
+        case "unfold" if 0 < len(shape) < 5:
+            axis = draw(st.integers(0, len(shape) - 1))
+            size, step = draw(st.integers(1, shape[axis])), draw(st.integers(1, 3))
+            windows = np.lib.stride_tricks.sliding_window_view(array, size, axis)
+            kept = tuple(slice(None, None, step if i == axis else None) for i in range(len(shape)))
+            return views.unfold(view, shape, axis, size, step), windows[kept]
         case "broadcast" if len(shape) < 5:
             at = draw(st.integers(0, len(shape)))
             wide = (*shape[:at], 3, *shape[at:])

@@ -473,3 +473,59 @@ def test_cosine_is_even_and_at_most_1(mode):
             y = mode(function)(jitgrad.from_numpy(x)).numpy()
             np.testing.assert_array_equal(mode(function)(jitgrad.from_numpy(-x)).numpy(), sign * y)
             assert np.abs(y).max() <= 1
+
+
+# -- windows
+
+
+@both
+@pytest.mark.parametrize(("layout", "window"), [
+    (lambda x: x, (1, 2, 1)), (lambda x: x.T, (0, 3, 2)), (lambda x: x[::2], (-1, 2, 3)), (lambda x: x[0], (0, 6, 1)),
+])
+def test_windows_are_a_view(mode, layout, window):
+    memory, (axis, size, step) = array(4, 6), window
+    x = layout(memory)
+    want = np.lib.stride_tricks.sliding_window_view(x, size, axis)
+    want = want[tuple(slice(None, None, step if i == axis % x.ndim else None) for i in range(x.ndim))]
+    y = mode(lambda x: x.unfold(*window))(jitgrad.from_numpy(x))
+    np.testing.assert_array_equal(y.numpy(), want)
+    x *= 2
+    np.testing.assert_array_equal(y.numpy(), want)
+    t = jitgrad.tensor(x, requires_grad=True)
+    got = mode(lambda x: (x.unfold(*window) ** 2).sum())(t)
+    got.backward()
+    np.testing.assert_allclose(got.item(), (want**2).sum())
+    assert jitgrad.autograd.gradcheck(lambda x: x.unfold(*window) ** 2, (jitgrad.tensor(x, requires_grad=True),))
+
+
+@both
+def test_windows_apart_are_written_to_and_windows_that_overlap_are_not(mode):
+    def program(x):
+        y = x * 1
+        y.unfold(0, 2, 3).mul_(x[:2])
+        return y
+
+    x = jitgrad.tensor(array(7), requires_grad=True)
+    y = mode(program)(x)
+    assert y.tolist() == [1, 4, 3, 4, 10, 6, 7]
+    y.sum().backward()
+    assert x.grad.tolist() == [6, 9, 1, 1, 2, 1, 1]
+    with pytest.raises(jitgrad.InplaceError, match="single memory"):
+        mode(lambda x: x.unfold(0, 3, 2).zero_())(jitgrad.ones(7))
+
+
+@pytest.mark.parametrize(("window", "error", "message"), [
+    ((0, 4, 1), RuntimeError, "maximum size for tensor at dimension 0 is 3 but size is 4"),
+    ((0, 0, 1), RuntimeError, "size is 0"), ((0, 1, 0), RuntimeError, "step is 0"),
+    ((1, 1, 1), IndexError, "out of range"),
+])
+def test_windows_that_are_refused(window, error, message):
+    with pytest.raises(error, match=message):
+        jitgrad.ones(3).unfold(*window)
+
+
+@both
+def test_equal_operands_of_an_extremum_both_get_the_gradient_of_nan(mode):
+    for function in (jitgrad.maximum, jitgrad.minimum):
+        _, grad = with_gradient(mode, lambda x, f=function: f(x, x), [1.0, math.nan])
+        assert grad == [1.0, 2.0]

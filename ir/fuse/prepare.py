@@ -1,7 +1,8 @@
 """A straight-line function as items: views taken away, special cases of ops turned into general ones.
 
 What is turned into what:
-  - broadcast, reshape, permute, slice, flip, diagonal: a view of the operand, or a copy of it where there is none
+  - broadcast, reshape, permute, slice, flip, diagonal, unfold: a view of the operand, or a copy of it where there is
+    none
   - concat, pad: one map item for each part, which writes its window of the root
   - gather: a map item with a checked index, read at a computed place. Through elementwise operands it is
     pushed first (the element asked for is computed, not the whole array)
@@ -267,6 +268,10 @@ class Program:
         window = diagonal_window(x.type.shape, instr.attrs["offset"])
         return [self.view(self.refs[x], lambda v: views.diagonal(v, x.type.shape, window))]
 
+    def _unfold(self, instr: Instr) -> list[Ref]:
+        (x,), a = instr.args, instr.attrs
+        return [self.view(self.refs[x], lambda v: views.unfold(v, x.type.shape, a["axis"], a["size"], a["step"]))]
+
     # Roots put together from parts.
 
     def _part(self, root: Root, ref: Ref, window: View) -> None:
@@ -488,6 +493,7 @@ _HANDLERS: Mapping[str, Callable[[Program, Instr], list[Ref]]] = {
     "slice": Program._slice,
     "flip": Program._flip,
     "diagonal": Program._diagonal,
+    "unfold": Program._unfold,
     "concat": Program._concat,
     "pad": Program._pad,
     **dict.fromkeys(("sum", "prod", "max", "min"), Program._reduce),

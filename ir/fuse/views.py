@@ -168,6 +168,19 @@ def diagonal(view: View, shape: Sequence[int], window: tuple[int, int, int]) -> 
     return canonical(offset, [*(axis for group in groups[:-2] for axis in group), (n, stride)])
 
 
+def unfold(view: View, shape: Sequence[int], axis: int, size: int, step: int) -> View | None:
+    """Windows of `size` elements along `axis`, `step` apart, with what is in them as the last axis."""
+    groups = cut(view.axes, shape)
+    if groups is None:
+        return None
+    merged = canonical(0, groups[axis]).axes
+    if len(merged) > 1:
+        return None
+    stride = merged[0][1] if merged else 0
+    groups[axis] = [((shape[axis] - size) // step + 1, stride * step)]
+    return canonical(view.offset, [*(a for group in groups for a in group), (size, stride)])
+
+
 def compose(outer: View, inner: View) -> View | None:
     """The view whose step i is `outer`'s step `inner(i)`."""
     if outer.is_identity():

@@ -301,6 +301,14 @@ diagonal = _moving(
 )
 
 
+unfold = _moving(
+    ((3, 7), {"axis": 1, "size": 3, "step": 2}), ((3, 7), {"axis": 0, "size": 2, "step": 1}),
+    ((7,), {"axis": 0, "size": 7, "step": 9}), ((2, 5, 2), {"axis": 1, "size": 2, "step": 3}),
+    ((0, 4), {"axis": 1, "size": 2, "step": 1}), ((3, 0), {"axis": 0, "size": 1, "step": 1}),
+    ((2 * LONG,), {"axis": 0, "size": 4, "step": 1}),
+)
+
+
 def _scalar(rng: Rng, dtype: DType) -> np.ndarray:
     return _real(rng, dtype, ())
 

@@ -246,6 +246,34 @@ def _transpose_diagonal(b: Any, ct: Any, x_type: TensorType, offset: int) -> Any
     return b.select(b.eq(at[1], b.add(at[0], offset)), rows, 0.0)
 
 
+def _infer_unfold(x: TensorType, axis: int, size: int, step: int) -> TensorType:
+    want_axis("unfold", axis, x)
+    n = x.shape[axis]
+    if not (1 <= size <= n and step >= 1):
+        raise ShapeError(f"unfold: windows of {size} elements, {step} apart, do not lie in axis {axis} of {x}")
+    return x.with_shape((*x.shape[:axis], (n - size) // step + 1, *x.shape[axis + 1 :], size))
+
+
+def _ref_unfold(x: np.ndarray, axis: int, size: int, step: int) -> np.ndarray:
+    shape = _infer_unfold(type_of_array(x), axis, size, step).shape
+    strides = (*x.strides[:axis], x.strides[axis] * step, *x.strides[axis + 1 :], x.strides[axis])
+    return np.lib.stride_tricks.as_strided(x, shape, strides)
+
+
+def window_places(b: Any, axis: int, step: int, shape: Shape) -> tuple[Any, Shape]:
+    """Of windows of `shape`: where along `axis` each element lies, and the order of axes in which a scatter along it
+    takes them."""
+    last = len(shape) - 1
+    places = (shape[axis], shape[last])
+    first, inside = (b.iota(axis=k, dtype=i64, shape=places) for k in range(2))
+    return b.add(b.mul(first, step), inside), (*range(axis + 1), last, *range(axis + 1, last))
+
+
+def _transpose_unfold(b: Any, ct: Any, x_type: TensorType, axis: int, step: int) -> Any:
+    places, order = window_places(b, axis, step, b.type_of(ct).shape)
+    return b.scatter_add(b.zeros(x_type), places, b.permute(ct, perm=order), axis=axis, batch=0)
+
+
 _VIEW = frozenset({"view"})
 
 OPS = (
@@ -272,6 +300,9 @@ OPS = (
           lambda x, offset: x.diagonal(offset, -2, -1),
           Linear(_transpose_diagonal), sampling.diagonal,
           "elements (i, i + offset) of the matrices that the last two axes are, as the last axis", _VIEW),
+    OpDef("unfold", ("x",), ("axis", "size", "step"), _infer_unfold, _ref_unfold, Linear(_transpose_unfold),
+          sampling.unfold,
+          "windows of size elements along axis, step apart: they are axis, and the last what is in them", _VIEW),
     OpDef("pad", ("x", "fill"), ("low", "high", "interior"), _infer_pad, _ref_pad,
           Linear(_unpad, _transpose_pad_fill), sampling.pad,
           "low fills before, high after, interior between the elements of each axis"),

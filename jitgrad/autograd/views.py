@@ -4,26 +4,32 @@ A write to a view is a write to its base: the base becomes "the base with that r
 (`replaced`), and the view is taken from it anew. Every other view of the base follows when next used, for
 it remembers where the base was in the graph when it took its own place (`View.node`).
 
-Imports: `dispatch`, `tensors`, `state`, `errors`.
+Imports: `domains`, `dispatch`, `tensors`, `state`, `errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..dispatch import apply, lift
 from ..errors import InplaceError
-from ..ir.ops.shape import diagonal_window, inverse_permutation
+from ..ir.ops.shape import diagonal_window, inverse_permutation, window_places
 from ..ir.types import bool_, i64
 from ..state import state
 from ..tensors import Tensor, shape_of
+from .domains import TensorBuilder
 
 OVERLAP = (
     "unsupported operation: more than one element of the written-to tensor refers to a single memory "
     "location. Please clone() the tensor before performing the operation."
 )
 Step = tuple[str, dict[str, Any]]
+
+
+def overlaps(op: str, attrs: Mapping[str, Any]) -> bool:
+    """Whether a view op shows elements in several places."""
+    return op == "unfold" and attrs["step"] < attrs["size"]
 
 
 def follow(t: Tensor) -> None:
@@ -58,6 +64,11 @@ def _undone(op: str, attrs: dict[str, Any], source: Tensor, value: Tensor) -> Te
     shape = shape_of(source)
     if op == "permute":
         return apply("permute", value, perm=inverse_permutation(attrs["perm"]))
+    if op == "unfold":
+        if overlaps(op, attrs):
+            raise InplaceError(OVERLAP)
+        places, order = window_places(TensorBuilder(), attrs["axis"], attrs["step"], shape_of(value))
+        return apply("scatter", source, places, apply("permute", value, perm=order), axis=attrs["axis"], batch=0)
     if op == "diagonal":
         return _with_diagonal(source, attrs["offset"], value)
     if op != "slice":

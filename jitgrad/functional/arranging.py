@@ -1,6 +1,6 @@
 """Arranging elements anew: repeating, joining, splitting, turning, triangles and diagonals.
 
-Splitting and diagonals give views, all else copies.
+Splitting, diagonals and windows give views, all else copies.
 Imports: `arguments`, `creation`, `elementwise`, `shaping`, `dispatch`, `tensors`, `ir.types`.
 """
 
@@ -263,6 +263,27 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 
 _diagonal = diagonal
+
+
+@node_name("Unfold")
+def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """A view of all windows of `size` elements along dimension, `step` apart; what is in them is a new last axis.
+
+    Windows that overlap are not written to. Raises RuntimeError for a size that is not in [1, the axis's] and a step
+    below 1.
+    """
+    x = want_tensor("unfold", self)
+    axis = axis_of(dimension, x.ndim)
+    n = x.shape[axis] if x.ndim else 1
+    if size > n:
+        raise RuntimeError(f"maximum size for tensor at dimension {axis} is {n} but size is {size}")
+    if size < 1:
+        raise RuntimeError(f"size is {size} but must be > 0")
+    if step < 1:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    if not x.ndim:
+        return reshape(x, (1,))
+    return apply("unfold", x, axis=axis, size=operator.index(size), step=operator.index(step))
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:

@@ -55,6 +55,7 @@ _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
     """),
     (arranging, """
         chunk diag diag_embed diagonal flip fliplr flipud repeat repeat_interleave roll split tile tril triu unbind
+        unfold
     """),
     (indexing, """
         argwhere gather index_add index_copy index_fill index_put index_select masked_scatter masked_select nonzero
