@@ -4,9 +4,9 @@ The model is a roofline: a kernel takes as long as its bytes or as its work, whi
 overhead. Bytes move at the speed of the smallest cache that holds all that the kernel touches. Work is counted in
 additions (`ir.fuse.cost`), as the scheduler does.
 
-Sizes are read from the system. Speeds (`_NS_...`) were measured by benchmarks/roofline.py on one core with AVX-512
-and 64-byte vectors (231 GFLOP/s); the model is for comparing kernels and for finding those that are slower than they should be, not for
-telling time on another machine.
+Sizes are read from the system. Speeds (`_NS_...`) were measured by benchmarks/roofline.py on one core with vectors of
+64 bytes (231 GFLOP/s); the model is for comparing kernels and for finding those that are slower than they should be,
+not for telling time on another machine.
 
 Imports: `ir.fuse`, `target`.
 """

@@ -1,7 +1,8 @@
 """A schedule as one LLVM module: a function for each kernel, `@program`, which runs them in
 order, and `@call`, its entry for array objects.
 
-Imports: `ir.fuse`, `abi`, `alike`, `blocks`, `loops`, `calls`, `contraction`, `control`, `fork`, `target`, `text`.
+Imports: `ir.fuse`, `abi`, `alike`, `blocks`, `loops`, `calls`, `contraction`, `control`, `fork`, `nodes`,
+`target`, `text`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .contraction import ProductEmitter
 from .control import element
 from .fork import emit_chunk_entry, emit_fork
 from .loops import Emitter
+from .nodes import used_often
 from .target import Target
 from .text import Code
 
@@ -69,15 +71,14 @@ def _leave_if_failed(code: Code) -> None:
 
 def _define_all(code: Code, schedule: Schedule, target: Target, traps: Traps) -> dict[_Own, str]:
     """Write a function for each loop kernel and contraction, one for those that are alike; their names."""
-    written: dict[Hashable, str] = {}
+    written: dict[Hashable, tuple[str, _Own]] = {}
     names: dict[_Own, str] = {}
     for i, kernel in enumerate(schedule.kernels):
         if not isinstance(kernel, CallKernel):
-            key = likeness(kernel)
-            if key not in written:
-                written[key] = f"kernel{i}"
-                _define(code, written[key], kernel, target, traps)
-            names[kernel] = written[key]
+            names[kernel], _ = written.setdefault(likeness(kernel), (f"kernel{i}", kernel))
+    code.often = used_often(kernel for _, kernel in written.values())
+    for name, kernel in written.values():
+        _define(code, name, kernel, target, traps)
     return names
 
 

@@ -1,11 +1,13 @@
 """The nodes of a kernel as operations on lanes, wherever its loops stand.
 
-Imports: `ir.fuse`, `ir.types`, `abi`, `alike`, `emit`, `fork`, `memory`, `philox`, `reductions`, `text`.
+Imports: `ir.fuse`, `ir.types`, `abi`, `alike`, `emit`, `fork`, `memory`, `philox`, `reductions`, `text`,
+`vectormath`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..ir.fuse import ELEMENT, Access, Contraction, LoopKernel, Node
@@ -18,6 +20,16 @@ from .memory import Memory
 from .philox import philox_elements, philox_run
 from .reductions import positions
 from .text import Code, Lanes, Vec
+from .vectormath import UNARY
+
+OFTEN = 16  # uses in a program from which a long function is called: it compiles sooner, and runs some 3% slower
+_LONG = frozenset({*UNARY, "pow", "atan2"})
+
+
+def used_often(kernels: Iterable[LoopKernel | Contraction]) -> frozenset[str]:
+    """The long functions that `kernels`, each written once, use often."""
+    uses = Counter(n.op for k in kernels for n in k.nodes() if n.op in _LONG)
+    return frozenset(op for op, count in uses.items() if count >= OFTEN)
 
 
 @dataclass(slots=True)
@@ -71,7 +83,11 @@ class NodeEmitter:
             case "philox":
                 return self.philox(node, place, values)
         m.on_trap = lambda condition: self.traps.report(self.code, m, node, condition, None)
-        return LOWER[node.op](m, [values[a] for a in node.args], node.attrs, node.dtype)
+        args = [values[a] for a in node.args]
+        if node.op not in self.code.often:
+            return LOWER[node.op](m, args, node.attrs, node.dtype)
+        (out,) = m.call(node.op, args, [node.dtype], lambda *xs: [LOWER[node.op](m, xs, node.attrs, node.dtype)])
+        return out
 
     def load(self, node: Node, place: Place, values: Mapping[Node, Vec]) -> Vec:
         """A load; an index that is one for all lanes moves the address, others are gathered."""

@@ -77,12 +77,14 @@ class Code:
     """The text of one LLVM module under construction.
 
     `has_fma`: whether the target multiplies and adds in one instruction. `attributes` is put on every
-    function, so that functions with vector arguments agree on how they are passed.
+    function, so that functions with vector arguments agree on how they are passed. `often`: ops that are written
+    as a function, once for each type, instead of wherever they are used.
     """
 
     def __init__(self, *, has_fma: bool = True, attributes: str = "nounwind") -> None:
         self.has_fma = has_fma
         self.attributes = attributes
+        self.often: frozenset[str] = frozenset()
         self.block = ""  # label of the block that lines go to
         self._count = 0
         self._lines: list[str] = []

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from kernels import black_scholes, cross_entropy, kept_rows, layer_norm, softmax
 
 import jitgrad.codegen.compiler as compiler
 import jitgrad.ir.fuse.transpose as transpose
+from jitgrad.codegen import nodes
 from jitgrad.codegen.compiler import compile_function
 from jitgrad.codegen.pool import Pool
 from jitgrad.codegen.reductions import BLOCK
@@ -516,3 +518,20 @@ def test_other_machines_have_other_widths(vector_bytes, monkeypatch):
     x, dy = (rng().normal(size=(32, 57)).astype(np.float32) for _ in range(2))
     check(softmax(32, 57), [x, dy], 1e-4)
     check(cross_entropy(32, 57), [x, rng().integers(0, 57, 32)], 1e-4)
+
+
+@pytest.mark.parametrize(("uses", "called"), [(nodes.OFTEN - 1, False), (nodes.OFTEN, True)])
+def test_a_long_function_that_is_used_often_is_written_once(uses, called, monkeypatch):
+    """As a function, for lanes and for scalars; to the same bits."""
+    b, (x,) = build(TensorType(f32, (4, 50)))
+    y = x
+    for _ in range(uses - 1):
+        y = b.sin(b.add(y, 0.1))
+    f = b.finish("f", [y, b.sin(b.sum(y, axes=(1,)))])
+    arrays = [rng().normal(size=(4, 50)).astype(np.float32) * 1e5]
+    executable = compile_function(f)
+    names = re.findall(r"^define internal .* @(jg\.sin\.[\w.]*)\(", executable.llvm_text, re.MULTILINE)
+    assert len(names) == len(set(names)) == (2 if called else 0)
+    monkeypatch.setattr(nodes, "OFTEN", 10**9)
+    for got, expected in zip(executable(arrays), compile_function(f)(arrays), strict=True):
+        np.testing.assert_array_equal(got, expected)
