@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from kernels import product
 
 import jitgrad.codegen.compiler as compiler
+import jitgrad.codegen.contraction as contraction
 import jitgrad.ir.fuse.products as products
 from jitgrad.codegen.compiler import compile_function
+from jitgrad.codegen.module import emit_module
 from jitgrad.codegen.target import Target, host
-from jitgrad.codegen.tiling import tiling
+from jitgrad.codegen.tiling import Tiling, tiling
 from jitgrad.ir.builder import FunctionBuilder
 from jitgrad.ir.core import Function
 from jitgrad.ir.fuse import CallKernel, Contraction, LoopKernel, schedule, to_text, views
@@ -440,15 +442,42 @@ def test_a_tile_fits_the_registers():
                 assert 1 <= cut.rows <= m and cut.columns < n + cut.width
 
 
-def test_the_tile_loop_keeps_to_its_registers():
-    """No vector is spilled in the loop over terms: all loads in it are of operands."""
-    if not host().triple.startswith("x86_64"):
-        pytest.skip("x86-64")
-    executable = compile_function(product((96, 64, 96)))
-    blocks = executable.asm_text().split("\n.L")
-    bodies = [b for b in blocks if b.count("vfmadd") > 16]
-    assert bodies
-    assert all("Spill" not in b and "Reload" not in b for b in bodies)
+def loops_of(assembly: str, multiply: str) -> list[str]:
+    """The blocks that are mostly `multiply` instructions."""
+    return [block for block in assembly.split("\n.L") if block.count(multiply) > 15]
+
+
+@pytest.mark.skipif(not host().triple.startswith("x86_64") or not host().has_fma, reason="x86-64 with FMA")
+def test_the_loop_over_terms_keeps_to_its_registers(monkeypatch):
+    def kept() -> list[bool]:
+        blocks = loops_of(compile_function(product((96, 64, 96))).asm_text(), "vfmadd")
+        assert blocks
+        return ["(%rsp" not in block and "(%rbp" not in block for block in blocks]
+
+    assert all(kept())
+    large = Tiling(host().vector_bytes // 4, 96, 96 // (host().vector_bytes // 4), 1, 1)
+    monkeypatch.setattr(contraction, "tiling", lambda *_: large)
+    assert not any(kept())  # so it would show
+
+
+@pytest.mark.parametrize(
+    ("triple", "cpu", "features", "vector_bytes", "multiply"),
+    [("aarch64-unknown-linux-gnu", "generic", "+neon", 16, ".4s"),
+     ("arm64-apple-darwin", "apple-m1", "", 16, "fmla.4s"),
+     ("x86_64-pc-windows-msvc", "haswell", "", 32, "%ymm"), ("x86_64-unknown-linux-gnu", "x86-64-v4", "", 64, "%zmm")],
+)
+def test_other_machines_get_vectors_of_their_own(triple, cpu, features, vector_bytes, multiply):
+    """Cross-compiled, not run."""
+    from llvmlite import binding
+
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    machine = binding.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=1, reloc="pic")
+    text = emit_module(schedule(product((33, 64, 64))), Target(triple, cpu, features, vector_bytes, True)).text
+    assembly = machine.emit_assembly(binding.parse_assembly(f'target datalayout = "{machine.target_data}"\n{text}'))
+    lines = [line for line in assembly.splitlines() if "fmla" in line or "vfmadd" in line]
+    assert len(lines) > 15 and all(multiply in line for line in lines)
+    assert not [line for line in assembly.splitlines() if "fmaf" in line]
 
 
 # Chunks.
