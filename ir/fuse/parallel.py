@@ -37,7 +37,7 @@ _GATHERED = 6.0  # passes of a load from where an index says
 _OTHERS = {"reduce": WORK["add"], "index": WORK["add"], "philox": 10.0}  # of a kernel's nodes that are not elementwise
 _NS_FLOP = 0.008  # of a matmul
 BLOCK = 64
-PRODUCT_NS = 50_000.0
+PRODUCT_NS = 20_000.0
 
 
 def split(kernel: Kernel) -> list[Kernel]:
