@@ -12,7 +12,7 @@ Cheap items made from memory alone are no members at all (`inline`). Row scalars
 a time, so a group takes no more of them than its rows are long (`_row_budget`).
 
 Invariants: the graph of groups has no cycle; a group's `cuts` divide one another, so one loop nest has them.
-Imports: `items`, `prepare`, `reasons`, `views`.
+Imports: `inline`, `items`, `pack`, `parts`, `prepare`, `reasons`, `transpose`, `unroll`, `views`.
 """
 
 from __future__ import annotations
