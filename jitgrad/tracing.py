@@ -245,7 +245,7 @@ class TracedFunction:
             )
 
     def explain(self) -> str:
-        """What is compiled: a line a signature with its reason, calls, compile time; what is not, and why."""
+        """What is compiled: for each signature its reason, calls, compile time, kernels; what is not, and why."""
         entries = [e for group in self._entries.values() for e in group]
         compiled = self._stats.compiled
         lines = [f"{self.__name__}: {len(entries)} program{'s' if len(entries) != 1 else ''} compiled"]
@@ -256,6 +256,7 @@ class TracedFunction:
                 f"  [{i}] ({e.params})  calls {e.calls}, compiled in {e.program.compile_seconds * 1e3:.1f} ms"
                 f"\n      why: {e.reason}"
             )
+            lines += [f"      {part}: {_kernels(made.schedule.kernels)}" for part, made in e.program.executables()]
             if e.snapshot.bytes >= 1 << 20:
                 lines.append(f"      compares {e.snapshot.bytes / 1e6:.1f} MB of NumPy arrays at every call")
             if e.snapshot.items >= 1000:
@@ -287,6 +288,13 @@ class TracedFunction:
 
     def __reduce__(self) -> Any:
         return self.__qualname__
+
+
+def _kernels(kernels: Sequence[Any]) -> str:
+    """How many they are, and the chunks that threads share of those that have some."""
+    chunks = [str(k.chunks) for k in kernels if k.chunks > 1]
+    many = f"{len(kernels)} kernel{'' if len(kernels) == 1 else 's'}"
+    return f"{many}, {len(chunks)} in chunks ({', '.join(chunks)})" if chunks else many
 
 
 def trace(function: Callable[..., Any] | None = None, *, max_compiles: int = MAX_COMPILES) -> Any:

@@ -431,3 +431,11 @@ def test_the_process_ends_quietly(request):
     for _ in range(3):
         done = run_script("", request.config.rootpath)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_explain_says_what_comes_in_chunks():
+    f = jitgrad.trace(lambda x: (x.exp() * 2).sum())
+    f(jitgrad.ones(1000, 1000, requires_grad=True)).backward()
+    f(jitgrad.ones(3))
+    text = f.explain()
+    assert "forward: 2 kernels, 1 in chunks (32)" in text and "function: 1 kernel\n" in f"{text}\n"
