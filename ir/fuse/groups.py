@@ -49,7 +49,7 @@ class Group:
     members: list[tuple[Item, int]] = field(default_factory=list)
     row_cost: float = 0.0
     before: int = 0
-    after: int = 0
+    followed: bool = False  # whether some group must run later
     edges: list[tuple[int, Ref]] = field(default_factory=list)  # (level, operand) from other loop groups
     reads: dict[Root, None] = field(default_factory=dict)
 
@@ -116,15 +116,26 @@ class Grouping:
         new = 0
         for other in on:
             new |= other.before | other.bits
+            other.followed = True
         new &= ~group.before
-        if not new:
-            return
-        late = group.bits | group.after
-        for other in self.groups.values():
-            if other.bits & late:
-                other.before |= new
-            if other.bits & new:
-                other.after |= late
+        group.before |= new
+        if new and group.followed:
+            for other in self.groups.values():
+                if other.before & group.bits:
+                    other.before |= new
+
+    def _one_between(self, a: Group, b: Group) -> bool:
+        """Whether a group must run after one of two and before the other."""
+        first, last = (b, a) if a.before & b.bits else (a, b)
+        if not last.before & first.bits:
+            return False
+        left = last.before & ~first.before & ~first.bits
+        while left:
+            bits = left & -left
+            if self.groups[bits].before & first.bits:
+                return True
+            left ^= bits
+        return False
 
     def _sources(self, item: Item) -> dict[Group, list[Ref]]:
         """The groups that make what the item reads."""
@@ -311,7 +322,7 @@ class Grouping:
             return reasons.PLACE  # a call's operands are whole before it begins
         if into.size != other.size:
             return self._joint_rows(into, other)
-        if (into.after & other.before) or (other.after & into.before):
+        if self._one_between(into, other):
             return reasons.BETWEEN
         if into.inner and other.inner and into.inner != other.inner:
             return reasons.ROWS
@@ -330,7 +341,7 @@ class Grouping:
         """The same where elementwise work of `other` would be done over the rows of `into`, a scalar a row."""
         if not into.inner or other.size != into.rows or other.inner:
             return reasons.SIZES
-        if (into.after & other.before) or (other.after & into.before):
+        if self._one_between(into, other):
             return reasons.BETWEEN
         cuts = common_cuts(into.cuts, [c * into.inner for c in other.cuts])
         if cuts is None:
@@ -366,16 +377,12 @@ class Grouping:
             else:
                 self.home[item.out] = (into, self.home[item.out][1])
         both = into.bits | other.bits
-        before = (into.before | other.before) & ~both
-        after = (into.after | other.after) & ~both
-        into.before, into.after = before, after
-        for group in self.groups.values():
-            if group is into:
-                continue
-            if group.bits & after:
-                group.before = (group.before & ~other.bits) | into.bits | before
-            if group.bits & before:
-                group.after = (group.after & ~other.bits) | into.bits | after
+        into.before = (into.before | other.before) & ~both
+        into.followed = into.followed or other.followed
+        if into.followed:
+            for group in self.groups.values():
+                if group is not into and group.before & both:
+                    group.before = (group.before & ~other.bits) | into.bits | into.before
         into.edges += other.edges
         for root in other.reads:
             into.reads[root] = None
