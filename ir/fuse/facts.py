@@ -40,8 +40,8 @@ _ONE = (
 _FUNCTIONS = {
     "exp": 26, "exp2": 25, "expm1": 27, "sigmoid": 30, "sinh": 34, "cosh": 28, "tanh": 41, "log": 33, "log2": 34,
     "log10": 30, "log1p": 35, "asinh": 41, "acosh": 42, "atanh": 39, "sin": 20, "cos": 22, "tan": 30, "asin": 20,
-    "acos": 24, "atan": 22, "erf": 57, "lgamma": 240, "digamma": 200, "pow": 62, "atan2": 35, "fmod": 14, "remainder":
-    16, "floor_divide": 25,
+    "acos": 24, "atan": 22, "erf": 57, "lgamma": 240, "digamma": 200, "pow": 62, "atan2": 35, "fmod": 14,
+    "remainder": 16, "floor_divide": 25,
 }
 FLOPS: dict[str, int] = {**dict.fromkeys(_ONE, 1), "fma": 2, **_FUNCTIONS}
 _NO_WORK = ("load", "keep", "const", "iota", "first", "reduce", "product")  # nodes that are no op of the user's
