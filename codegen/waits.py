@@ -12,6 +12,8 @@ stand in the pool from SYSTEM on.
     pthread    other POSIX systems: one mutex and one condition for all
     windows    WaitOnAddress, of Windows 8 and later
 
+The first two run in the tests, on Linux; the last is compiled for its systems there, and has not been run.
+
 Imports: the standard library.
 """
 

@@ -291,6 +291,7 @@ def test_a_child_forked_before_anything_ran(request):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @fork_only
 def test_a_child_forked_while_others_are_in_kernels_and_the_pool_grows(request):
     run_forks(
@@ -348,6 +349,7 @@ def test_a_child_forked_while_another_thread_traces(request):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_multiprocessing(method, tmp_path, request):
     script = tmp_path / "script.py"
@@ -394,6 +396,7 @@ def test_an_interrupt_comes_after_the_kernels(request):
     )
 
 
+@pytest.mark.slow
 @fork_only
 def test_a_child_forked_while_others_compile_and_run_is_whole(request):
     """Of the pool of memory, of LLVM and of llvmlite, no lock is left to a thread that the child has not."""
