@@ -17,7 +17,7 @@ from .ops import TABLE
 from .ops.record import Linear
 
 # Operands of which one that is absent makes the result absent. Of others, all that carry a cotangent must be.
-_FACTORS = {"mul": (0, 1), "matmul": (0, 1), "div": (0,)}
+_FACTORS = {"mul": (0, 1), "matmul": (0, 1), "conv": (0, 1), "div": (0,)}
 _CARRIERS = {"add": (0, 1), "sub": (0, 1), "neg": (0,), "select": (1, 2)}
 
 

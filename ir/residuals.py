@@ -47,7 +47,7 @@ SHORT = 32
 REFERENCE_BYTES = 64
 
 # Ops that read and write whole arrays: what passes between them and others is not fused away.
-IN_MEMORY = frozenset({"matmul", "sort", "cumsum", "scatter", "scatter_add"})
+IN_MEMORY = frozenset({"matmul", "conv", "sort", "cumsum", "scatter", "scatter_add"})
 
 Source = tuple[Literal["param", "result", "residual"], int]
 

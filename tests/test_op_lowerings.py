@@ -28,7 +28,7 @@ ROUNDED_FROM_FLOAT64 = {
 }
 
 # Sums of many terms, which numpy and compiled code add in another order: 4 ULP of the sum of absolute values.
-SUMS = {"sum", "cumsum", "matmul", "scatter_add"}
+SUMS = {"sum", "cumsum", "matmul", "conv", "scatter_add"}
 
 # As many roundings as factors, in another order: 4 ULP for each.
 PRODUCTS = {"prod"}

@@ -9,10 +9,11 @@ What is turned into what:
   - scatter, scatter_add with one index a row: select(iota == index, new, old), but for those that change a parameter
     in place; these and others a call, in place on a copy of the operand, or on the operand where a scatter made it
     for this one alone
+  - conv: a contraction over windows, or multiplication and sum (`convolutions`)
   - matmul: a contraction, a call of BLAS, or multiplication and sum, which fuse (`factors`)
   - work over no elements: nothing; reductions of none: their identity
 
-Imports: `core`, `types`, `factors`, `items`, `pick`, `views`.
+Imports: `core`, `types`, `convolutions`, `factors`, `items`, `pick`, `views`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ..ops import TABLE
 from ..ops.shape import diagonal_window
 from ..types import DType, Shape, TensorType, bool_, contiguous_strides, i32, i64
 from . import views
+from .convolutions import conv
 from .factors import matmul, read_turned
 from .items import IDENTITY, Item, Pattern, Ref, Root, fails
 from .pick import Pick
@@ -113,7 +115,7 @@ class Program:
     def call(
         self, op: str, args: Sequence[tuple[Ref, Shape]], outs: Sequence[tuple[DType, int]], **attrs: Any
     ) -> list[Ref]:
-        refs = tuple(self._operand(op, i, ref, shape) for i, (ref, shape) in enumerate(args))
+        refs = tuple(self.operand(op, i, ref, shape) for i, (ref, shape) in enumerate(args))
         roots = tuple(self._root(d, n) for d, n in outs)
         shapes = tuple(shape for _, shape in args)
         item = Item("call", op, refs, attrs, roots, 0, self._loc, shapes=shapes)
@@ -125,7 +127,7 @@ class Program:
             self.stored.update(roots)
         return [Ref(r, views.identity(r.size)) for r in roots]
 
-    def _operand(self, op: str, position: int, ref: Ref, shape: Shape) -> Ref:
+    def operand(self, op: str, position: int, ref: Ref, shape: Shape) -> Ref:
         """`ref` as memory that `op` can walk: row-major; for a contraction any, but the right operand in rows without
         gaps; for matmul as BLAS takes matrices."""
         strides = views.strides_over(ref.view, shape)
@@ -499,6 +501,7 @@ _HANDLERS: Mapping[str, Callable[[Program, Instr], list[Ref]]] = {
     **dict.fromkeys(("sum", "prod", "max", "min"), Program._reduce),
     **dict.fromkeys(("argmax", "argmin"), Program._arg),
     "matmul": matmul,
+    "conv": conv,
     "gather": Program._gather,
     **dict.fromkeys(("scatter", "scatter_add"), Program._scatter),
     **dict.fromkeys(("cumsum", "sort"), Program._along_axis),

@@ -7,9 +7,9 @@ To add an op, add its record and follow the failing tests (CONTRIBUTING.md, "How
 
 from __future__ import annotations
 
-from . import elementwise, linalg, reduce, shape, structure
+from . import convolution, elementwise, linalg, reduce, shape, structure
 from .record import OpDef
 
 TABLE: dict[str, OpDef] = {
-    op.name: op for family in (elementwise, shape, reduce, linalg, structure) for op in family.OPS
+    op.name: op for family in (elementwise, shape, reduce, linalg, convolution, structure) for op in family.OPS
 }

@@ -1,23 +1,22 @@
-"""Convolutions as one matrix product over unfolded windows (im2col).
+"""Convolutions: padding, and the primitive `conv`, of which the groups are the first axis.
 
-The unfolded input has the channels of a group, the window and then batch and space: one product of
-matrices a group, whatever the batch size. Written for any number of spatial axes.
+Written for any number of spatial axes.
 
 Imports: `functional`, `windows`, `dispatch`, `tensors`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from ...dispatch import apply, blame
 from ...errors import DTypeError, ShapeError
 from ...functional.arguments import node_name, want_float, want_tensor
-from ...functional.shaping import permute, transpose
+from ...functional.elementwise import clone
+from ...functional.shaping import transpose
 from ...ir.types import Shape
 from ...tensors import Tensor
-from .windows import padded, per_axis, shifts
+from .windows import padded, per_axis
 
 Ints = int | Sequence[int]
 
@@ -64,12 +63,12 @@ def _convolution(
     _check(x, w, bias, axes, steps, gaps, groups)
     low, high = _padding(function, padding, axes, tuple(w.shape[2:]), steps, gaps)
     x = padded(x, 0.0, low, high)
-    counts = _counts(x, w, steps, gaps)
-    out = _product(_unfolded(x, tuple(w.shape[2:]), steps, gaps, counts, groups), w, groups)
+    _check_fits(x, w, gaps)
+    out = apply("conv", *_grouped(x, w, groups), stride=steps, dilation=gaps)
+    out = transpose(out, 0, 1).reshape((x.shape[0], w.shape[0], *out.shape[3:]))
     if bias is not None:
-        out = out + bias.reshape((-1, 1))
-    channels_first = out.reshape((w.shape[0], x.shape[0], *counts))
-    return transpose(channels_first, 0, 1).contiguous()
+        out = out + bias.reshape((-1, *(1,) * axes))
+    return out if out._view is None else clone(out)
 
 
 def _check(
@@ -120,8 +119,7 @@ def _padding(
     return both, both
 
 
-def _counts(x: Tensor, w: Tensor, stride: Shape, dilation: Shape) -> Shape:
-    """How many windows fit along each spatial axis."""
+def _check_fits(x: Tensor, w: Tensor, dilation: Shape) -> None:
     sizes, window = tuple(x.shape[2:]), tuple(w.shape[2:])
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
     if any(n < span for n, span in zip(sizes, spans, strict=True)):
@@ -129,28 +127,12 @@ def _counts(x: Tensor, w: Tensor, stride: Shape, dilation: Shape) -> Shape:
             f"Calculated padded input size per channel: ({' x '.join(map(str, sizes))}). Kernel size: "
             f"({' x '.join(map(str, spans))}). Kernel size can't be greater than actual input size"
         ))
-    return tuple((n - span) // s + 1 for n, span, s in zip(sizes, spans, stride, strict=True))
 
 
-def _unfolded(
-    x: Tensor, window: Shape, stride: Shape, dilation: Shape, counts: Shape, groups: int
-) -> Tensor:
-    """The windows of x as columns: (groups, window and channels of a group, batch and space)."""
-    batch, channels = x.shape[:2]
-    x = x.reshape((batch, groups, channels // groups, *x.shape[2:]))
-    x = permute(x, (1, 2, 0, *range(3, x.ndim)))
-    for i, (k, s, d, n) in enumerate(zip(window, stride, dilation, counts, strict=True)):
-        moved = shifts(x, 3 + i, k, s, d, n)
-        x = moved[0] if k == 1 else apply("concat", *moved, axis=1)
-    rows = math.prod(window) * (channels // groups)
-    return x.reshape((groups, rows, batch * math.prod(counts)))
-
-
-def _product(columns: Tensor, w: Tensor, groups: int) -> Tensor:
-    """weight times columns: (out channels, batch and space)."""
-    # `_unfolded` stacked the last spatial axis outermost, the channels of a group innermost.
-    order = (0, *reversed(range(2, w.ndim)), 1)
-    rows = permute(w, order).reshape((groups, w.shape[0] // groups, columns.shape[1]))
-    if groups == 1:
-        return apply("matmul", rows.reshape(rows.shape[1:]), columns.reshape(columns.shape[1:]))
-    return apply("matmul", rows, columns).reshape((w.shape[0], columns.shape[2]))
+def _grouped(x: Tensor, w: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Both with the groups as their first axis."""
+    channels, outputs = x.shape[1] // groups, w.shape[0] // groups
+    return (
+        transpose(x.reshape((x.shape[0], groups, channels, *x.shape[2:])), 0, 1),
+        w.reshape((groups, outputs, *w.shape[1:])),
+    )
