@@ -3,8 +3,9 @@
 A product with a vector, an outer product and a product of integers is multiplication and sum, which fuse. Others are
 contractions, large ones calls of BLAS. A contraction reads its left operand number by number, however it lies, but its
 right one in vectors, so that one whose elements lie apart along them is copied before. An operand that is a view of
-several axes in one (heads split off, windows) gives these to the contraction, and is read as it lies. What is only read
-transposed is computed as the transposed product of the transposed operands where that saves copies.
+several axes in one (heads split off, windows) gives these to the contraction, and is read as it lies. A product is
+computed as the transposed product of the transposed operands where that saves copies: where it is only read transposed,
+or where it is small beside its operands.
 
 Imports: `core`, `types`, `items`, `views`. `prepare`, which owns the program that is written to, for its type alone.
 """
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 # Multiplications of a matrix from which BLAS, which packs both operands, is faster. The time of BLAS over that of a
 # contraction, float32 on AVX-512, one core: 1.1 to 1.2 for n = 128 to 512, 1.0 to 1.07 for 1000 to 1536, 0.95 for 2048.
 BLAS_WORK = 5e9
-SHORT = 8  # elements of a row of the right operand: where its rows are shorter, it is copied
+CROSSWISE = 4
+SHORT = 8  # elements of a row of the right operand: no operand is walked by shorter ones
 
 Operand = tuple[Ref, Shape]
 
@@ -53,7 +55,7 @@ def matmul(program: Program, instr: Instr) -> list[Ref]:
         return [_sum_of_products(program, x, y, t)]
     if m * k * n >= BLAS_WORK:
         return program.call("matmul", [(program.refs[v], v.type.shape) for v in (x, y)], [(t.dtype, t.size)])
-    if instr.out in program.read_turned and _copied(program, x, y, turned=True) < _copied(program, x, y, turned=False):
+    if m >= SHORT and _moved(program, instr, turned=True) < _moved(program, instr, turned=False):
         shape = (*t.shape[:-2], n, m)
         args = [(_turned(program, v), tuple(v.type.shape[p] for p in _swapped(t.rank))) for v in (y, x)]
         (out,) = _contract(program, args[0], args[1], t)
@@ -103,13 +105,14 @@ def _turned(program: Program, value: Value) -> Ref:
     return program.view(program.refs[value], lambda v: views.permute(v, value.type.shape, _swapped(value.type.rank)))
 
 
-def _copied(program: Program, x: Value, y: Value, *, turned: bool) -> int:
-    """How many elements are moved for a product that is read transposed: of the right operand, where its rows have
-    gaps; of the result, where it is not computed transposed."""
+def _moved(program: Program, instr: Instr, *, turned: bool) -> int:
+    """How many elements a product costs beside its sums: a copy of the right operand, if its rows have gaps; and where
+    the result does not lie as it is read, `CROSSWISE` times the result, with which no work can be fused then."""
+    x, y = instr.args
     right, axis = (x, -2) if turned else (y, -1)
     strides = views.strides_over(program.refs[right].view, right.type.shape)
-    moved = 0 if strides is not None and strides[axis] == 1 else right.type.size
-    return moved if turned else moved + x.type.size // x.type.shape[-1] * y.type.shape[-1]
+    copied = 0 if strides is not None and strides[axis] == 1 else right.type.size
+    return copied + CROSSWISE * instr.out.type.size * (turned != (instr.out in program.read_turned))
 
 
 def _sum_of_products(program: Program, x: Value, y: Value, t: TensorType) -> Ref:
