@@ -19,7 +19,7 @@ import numpy as np
 from .autograd import views
 from .dispatch import OPERAND, apply, blame, cast, expand_to, lift
 from .errors import DTypeError, InplaceError, ShapeError
-from .functional import arranging, elementwise, indexing, linalg, random, shaping
+from .functional import arranging, comparison, elementwise, indexing, linalg, random, shaping, special
 from .functional.arguments import want_number, want_tensor
 from .functional.creation import filled, from_numpy, tensor
 from .ir.types import DType, bool_, f32
@@ -171,11 +171,15 @@ def _before(t: Tensor, args: tuple[Any, ...]) -> Tensor:
 
 _FUNCTIONS: tuple[tuple[Any, str], ...] = (
     (elementwise, """
-        abs acos acosh add addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor
-        ceil clamp clamp_max clamp_min cos cosh digamma div erf exp exp2 expm1 floor floor_divide fmod frac lerp lgamma
-        log log10 log1p log2 masked_fill mul nan_to_num neg pow reciprocal relu remainder round rsqrt sigmoid sign sin
-        sinh sqrt square sub tan tanh trunc eq ne lt le gt ge logical_and logical_or logical_xor logical_not
+        abs acos acosh add addcdiv addcmul asin asinh atan atan2 atanh ceil cos cosh digamma div erf exp exp2 expm1
+        floor floor_divide fmod frac lgamma log log10 log1p log2 mul neg pow reciprocal relu remainder round rsqrt
+        sigmoid sign sin sinh sqrt square sub tan tanh trunc
     """),
+    (comparison, """
+        bitwise_and bitwise_not bitwise_or bitwise_xor clamp clamp_max clamp_min eq ge gt le logical_and logical_not
+        logical_or logical_xor lt masked_fill nan_to_num ne
+    """),
+    (special, "lerp"),
     (arranging, "tril triu"),
     (indexing, "index_add index_copy index_fill index_put masked_scatter scatter scatter_add"),
     (linalg, "addmm addmv baddbmm addbmm"),
@@ -270,7 +274,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         value = tensor(value, self.dtype)
     if isinstance(index, Tensor) and index.dtype is bool_ and value.ndim <= self.ndim - index.ndim:
         # One value wherever the mask holds: no need to know how many places those are.
-        store(self, elementwise.where(_as_mask(index, self), cast(value, self.dtype), self))
+        store(self, comparison.where(_as_mask(index, self), cast(value, self.dtype), self))
     elif state.recording is None and indexing.is_basic(index):
         region = indexing.getitem(self, index)
         store(region, elementwise.clone(indexing.fitting(cast(value, self.dtype), shape_of(region))))

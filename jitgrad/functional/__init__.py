@@ -1,13 +1,13 @@
 """The functions of tensors, torch-named: compositions of primitives, the same eager and traced.
 
     arguments      reading axes, shapes and tensors from arguments
-    creation       constructors            elementwise   arithmetic, comparison, selection
+    creation       constructors            elementwise   arithmetic
+    comparison     with logic, selection   special       erfc, logaddexp, hypot, lerp
     shaping        views                   arranging     joining, splitting, turning, diagonals
     reductions     sums, extrema, softmax  ordering      scans, sorting, quantiles
     indexing       x[...], gather, scatter linalg        matmul, einsum
     random         draws                   conversion    dtypes, Python values, NumPy
-    special        erfc                    defaults      the default dtype, limits of dtypes
-    copying        copy, deepcopy, pickle
+    copying        copy, deepcopy, pickle  defaults      the default dtype, limits of dtypes
     methods        which of them are methods of `Tensor`
 
 Importing this package attaches the methods to `Tensor`.

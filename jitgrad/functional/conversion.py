@@ -204,7 +204,7 @@ def iterate(self: Tensor) -> Any:
 
 def contains(self: Tensor, element: Any) -> bool:
     """`element in x`: whether any element equals it."""
-    from .elementwise import eq
+    from .comparison import eq
     from .reductions import any
 
     return truth_value(any(eq(self, element)))

@@ -29,8 +29,9 @@ from ..ir.types import Shape, bool_, contiguous_strides, i64, u8
 from ..state import state
 from ..tensors import Tensor, concrete, make, shape_of
 from .arguments import axis_of, is_number, named, node_name, numpy_names, want_tensor
+from .comparison import truth
 from .creation import array_from, tensor
-from .elementwise import clone, mul, truth
+from .elementwise import clone, mul
 from .shaping import contiguous, reshape
 
 # -- positions

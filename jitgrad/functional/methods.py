@@ -19,6 +19,7 @@ from ..dispatch import OPERAND
 from ..tensors import Tensor
 from . import (
     arranging,
+    comparison,
     conversion,
     copying,
     creation,
@@ -35,13 +36,15 @@ _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
     (creation, "new_empty new_full new_ones new_tensor new_zeros"),
     (elementwise, """
         abs absolute acos acosh add addcdiv addcmul arccos arccosh arcsin arcsinh arctan arctan2 arctanh
-        asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or
-        bitwise_right_shift bitwise_xor ceil clamp clamp_max clamp_min clip clone cos cosh digamma div
-        divide eq erf exp exp2 expm1 fix floor floor_divide fmod frac ge greater greater_equal gt hypot
-        isclose isfinite isinf isnan le lerp less less_equal lgamma log log10 log1p log2 logaddexp
-        logical_and logical_not logical_or logical_xor lt masked_fill maximum minimum mul multiply
-        nan_to_num ne neg negative not_equal pow reciprocal relu remainder round rsqrt sigmoid sign sin
-        sinh sqrt square sub subtract tan tanh true_divide trunc
+        asin asinh atan atan2 atanh ceil clone cos cosh digamma div divide erf exp exp2 expm1 fix floor
+        floor_divide fmod frac lgamma log log10 log1p log2 maximum minimum mul multiply neg negative pow
+        reciprocal relu remainder round rsqrt sigmoid sign sin sinh sqrt square sub subtract tan tanh
+        true_divide trunc
+    """),
+    (comparison, """
+        bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor clamp
+        clamp_max clamp_min clip eq ge greater greater_equal gt isclose isfinite isinf isnan le less
+        less_equal logical_and logical_not logical_or logical_xor lt masked_fill nan_to_num ne not_equal
     """),
     (reductions, """
         all allclose amax amin aminmax any argmax argmin count_nonzero dist equal log_softmax logsumexp max mean min
@@ -64,7 +67,7 @@ _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
     (linalg, """
         addbmm addmm addmv baddbmm bmm dot ger inner matmul mm mv outer trace vdot
     """),
-    (special, "erfc"),
+    (special, "erfc hypot lerp logaddexp"),
     (conversion, "cpu detach is_complex is_floating_point is_signed item numpy to tolist type_as"),
 )
 
@@ -81,7 +84,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 def _where(self: Tensor, condition: Tensor, other: Any) -> Tensor:
     """self where condition, else other."""
-    return elementwise.where(condition, self, other)
+    return comparison.where(condition, self, other)
 
 
 METHODS["where"] = _where
@@ -106,23 +109,23 @@ def _operator(function: Callable[[Any, Any], Tensor], reflected: bool = False) -
 _ARITHMETIC: dict[str, Callable[[Any, Any], Tensor]] = {
     "sub": elementwise.sub, "truediv": elementwise.div, "floordiv": elementwise.floor_divide,
     "mod": elementwise.remainder, "pow": elementwise.pow, "matmul": linalg.matmul,
-    "lshift": elementwise.bitwise_left_shift, "rshift": elementwise.bitwise_right_shift,
+    "lshift": comparison.bitwise_left_shift, "rshift": comparison.bitwise_right_shift,
 }
 _REFLECTED = {**_ARITHMETIC, "truediv": elementwise.divided_by}
 _COMMUTATIVE: dict[str, Callable[[Any, Any], Tensor]] = {
-    "add": elementwise.add, "mul": elementwise.mul, "and": elementwise.bitwise_and, "or": elementwise.bitwise_or,
-    "xor": elementwise.bitwise_xor,
+    "add": elementwise.add, "mul": elementwise.mul, "and": comparison.bitwise_and, "or": comparison.bitwise_or,
+    "xor": comparison.bitwise_xor,
 }
 OPERATORS: dict[str, Callable[..., Any]] = {
     **{f"__{n}__": _operator(f) for n, f in (_ARITHMETIC | _COMMUTATIVE).items()},
     **{f"__r{n}__": _operator(f, reflected=True) for n, f in _REFLECTED.items()},
     **{f"__r{n}__": _operator(f) for n, f in _COMMUTATIVE.items()},
-    **{f"__{n}__": _operator(getattr(elementwise, n)) for n in ("eq", "ne", "lt", "le", "gt", "ge")},
+    **{f"__{n}__": _operator(getattr(comparison, n)) for n in ("eq", "ne", "lt", "le", "gt", "ge")},
     **inplace.OPERATORS,
     "__neg__": elementwise.neg,
     "__pos__": lambda self: self,
     "__abs__": elementwise.abs,
-    "__invert__": elementwise.bitwise_not,
+    "__invert__": comparison.bitwise_not,
     "__getitem__": indexing.getitem,
     "__len__": conversion.length,
     "__iter__": conversion.iterate,

@@ -16,10 +16,12 @@ from ..dispatch import apply, lift
 from ..ir.types import bool_, i64
 from ..tensors import Tensor, concrete, make
 from .arguments import axis_of, node_name, not_bool, numpy_names, want_float, want_int, want_number, want_tensor
+from .comparison import eq, logical_or, logical_xor, where
 from .creation import filled
-from .elementwise import add, clone, eq, logaddexp, logical_or, logical_xor, mul, sub, where
+from .elementwise import add, clone, mul, sub
 from .reductions import accumulated, amax, argmax, nothing
 from .shaping import flatten, reshape, sliced, squeeze
+from .special import logaddexp
 
 _SORT = namedtuple("sort", ("values", "indices"))
 _TOPK = namedtuple("topk", ("values", "indices"))

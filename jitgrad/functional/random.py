@@ -18,8 +18,9 @@ from ..rng import Generator, bits
 from ..state import defaults
 from ..tensors import Tensor, shape_of
 from .arguments import ints, packed, want_float, want_int, want_tensor
+from .comparison import lt
 from .creation import finished
-from .elementwise import add, lt, mul
+from .elementwise import add, mul
 
 
 def _top(words: Tensor, count: int, dtype: DType) -> Tensor:

@@ -18,9 +18,10 @@ from ..ir.types import DType, Shape, bool_, dtype_of, i64, keep_axes, u8
 from ..state import defaults
 from ..tensors import Tensor, concrete, shape_of
 from .arguments import Dims, axes_of, axis_of, named, node_name, numpy_names, want_float, want_number, want_tensor
+from .comparison import isfinite, truth, where
 from .creation import filled
 from .elementwise import abs as absolute
-from .elementwise import add, clone, div, isfinite, log, maximum, minimum, sqrt, sub, truth, where
+from .elementwise import add, clone, div, log, maximum, minimum, sqrt, sub
 from .elementwise import pow as power
 from .shaping import reshape, squeeze
 
@@ -341,7 +342,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Whether shapes and all elements are equal, as a bool."""
     if shape_of(input) != shape_of(other):
         return False
-    from .elementwise import eq
+    from .comparison import eq
 
     return bool(concrete(all(eq(input, other)), "equal()"))
 
@@ -350,7 +351,7 @@ def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
     """Whether `isclose` holds everywhere, as a bool."""
-    from .elementwise import isclose
+    from .comparison import isclose
 
     return bool(concrete(all(isclose(input, other, rtol, atol, equal_nan)), "allclose()"))
 

@@ -1,6 +1,6 @@
-"""Special functions that are no primitives: erfc.
+"""Elementwise functions composed of selections too: erfc, logaddexp, hypot, lerp.
 
-Imports: `arguments`, `elementwise`, `autograd.function`, `dispatch`, `tensors`.
+Imports: `arguments`, `comparison`, `elementwise`, `autograd.function`, `dispatch`, `tensors`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..autograd.function import Function
-from ..dispatch import apply, lift
+from ..dispatch import Number, apply, lift, operands, result_dtype
 from ..tensors import Tensor, shape_of
-from .arguments import as_float
-from .elementwise import abs, div, exp, lt, mul, neg, sub, where
+from .arguments import as_float, node_name, want_float, want_tensor
+from .comparison import eq, isinf, isnan, logical_and, logical_or, lt, where
+from .elementwise import abs, add, div, exp, log1p, mul, neg, sqrt, sub
 
 # Rational approximations of exp(x^2) erfc(x): W. J. Cody, "Rational Chebyshev approximations for the error
 # function", Mathematics of Computation 23 (1969), for 0.46875 <= x <= 4 and, in 1 / x^2, for x > 4. Highest power
@@ -78,3 +79,44 @@ def _exp_of_minus_square(x: Tensor) -> Tensor:
 def erfc(input: Tensor) -> Tensor:
     """1 - erf(input), exact where that would cancel. No forward-mode derivative."""
     return Erfc.apply(as_float("erfc", input))
+
+
+def _two_floats(function: str, input: Any, other: Any) -> tuple[Tensor, ...]:
+    """Two tensors brought together, in a floating-point dtype. Raises DTypeError if neither is floating point."""
+    x, y = want_tensor(function, input), want_tensor(function, other, "other", 2)
+    return operands(x, y) if result_dtype(x, y).is_floating_point else operands(want_float(function, x), y)
+
+
+@node_name("Logaddexp")
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """log(exp(input) + exp(other)), without overflow."""
+    x, y = _two_floats("logaddexp", input, other)
+    larger = apply("maximum", x, y)
+    # Equal infinities differ by nan, and are their own result.
+    apart = where(apply("eq", x, y), 0.0, apply("abs", apply("sub", x, y)))
+    return add(larger, log1p(exp(apply("neg", apart))))
+
+
+@node_name("Hypot")
+def hypot(input: Tensor, other: Tensor) -> Tensor:
+    """sqrt(input^2 + other^2), scaled by the larger so that the squares neither overflow nor vanish; infinite where
+    either is, beside nan too."""
+    x, y = _two_floats("hypot", input, other)
+    x, y = apply("abs", x), apply("abs", y)
+    high, low = apply("maximum", x, y), apply("minimum", x, y)
+    plain = logical_or(eq(high, 0), isinf(high))
+    ratio = where(plain, 0.0, div(low, where(plain, 1.0, high)))
+    length = mul(high, sqrt(add(mul(ratio, ratio), 1)))
+    return where(logical_and(isnan(length), logical_or(isinf(x), isinf(y))), math.inf, length)
+
+
+def lerp(input: Tensor, end: Any, weight: Any) -> Tensor:
+    """input + weight * (end - input), computed from the nearer end so that both ends are exact."""
+    if isinstance(weight, Number):
+        near = math.fabs(weight) < 0.5
+        difference = sub(end, input)
+        return add(input, mul(difference, weight)) if near else sub(end, mul(difference, 1 - weight))
+    difference = sub(end, input)
+    from_start = add(input, mul(difference, weight))
+    from_end = sub(end, mul(difference, sub(1, weight)))
+    return where(lt(abs(weight), 0.5), from_start, from_end)

@@ -4,8 +4,8 @@
 `padding`, `normalization`, `losses`, `classification`.
 """
 
-from ...functional.elementwise import sigmoid, softplus, tanh
-from .activations import dropout, elu, gelu, leaky_relu, log_softmax, logsigmoid, relu, silu, softmax
+from ...functional.elementwise import sigmoid, tanh
+from .activations import dropout, elu, gelu, leaky_relu, log_softmax, logsigmoid, relu, silu, softmax, softplus
 from .classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,

@@ -14,7 +14,8 @@ from typing import Any
 
 from ...functional import elementwise, reductions
 from ...functional.arguments import node_name, want_float, want_number, want_tensor
-from ...functional.elementwise import erf, exp, expm1, log1p, sigmoid, tanh, where
+from ...functional.comparison import gt, where
+from ...functional.elementwise import div, erf, exp, expm1, log1p, mul, sigmoid, tanh
 from ...functional.random import rand_like
 from ...inplace import write
 from ...tensors import Tensor
@@ -27,6 +28,17 @@ def _placed(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0), elementwise; the derivative at 0 is 0."""
     return _placed(input, elementwise.relu(input), inplace)
+
+
+@node_name("Softplus")
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * input)) / beta; input itself where beta * input is above threshold."""
+    x = want_float("softplus", input)
+    scaled = mul(x, beta)
+    linear = gt(scaled, threshold)
+    # The masked value keeps exp finite where it is not used, so that no gradient is 0 times infinity.
+    inner = where(linear, 0.0, scaled)
+    return where(linear, x, div(log1p(exp(inner)), beta))
 
 
 @node_name("LeakyRelu")

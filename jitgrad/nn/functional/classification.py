@@ -13,7 +13,8 @@ import warnings
 from ...dispatch import apply, blame, cast
 from ...errors import DTypeError, ShapeError
 from ...functional.arguments import node_name, want_float, want_int, want_number, want_tensor
-from ...functional.elementwise import exp, log, log1p, maximum, where
+from ...functional.comparison import where
+from ...functional.elementwise import exp, log, log1p, maximum
 from ...functional.reductions import amax, log_softmax, sum
 from ...functional.shaping import movedim
 from ...tensors import Tensor

@@ -11,8 +11,9 @@ from ...dispatch import apply, blame
 from ...errors import DTypeError, ShapeError
 from ...functional.arguments import node_name, want_float, want_int, want_tensor
 from ...functional.arranging import repeat_interleave
+from ...functional.comparison import where
 from ...functional.creation import arange, ones_like, zeros
-from ...functional.elementwise import exp, where
+from ...functional.elementwise import exp
 from ...functional.linalg import matmul
 from ...functional.reductions import amax, softmax, sum
 from ...ir.types import bool_, i64

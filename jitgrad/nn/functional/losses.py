@@ -13,7 +13,8 @@ from typing import Any
 from ...dispatch import blame, cast, result_dtype
 from ...errors import DTypeError
 from ...functional.arguments import node_name, want_number, want_tensor
-from ...functional.elementwise import absolute, where
+from ...functional.comparison import where
+from ...functional.elementwise import absolute
 from ...functional.reductions import mean, sum
 from ...tensors import Tensor
 

@@ -12,7 +12,8 @@ import numpy as np
 from ...dispatch import blame
 from ...errors import ShapeError
 from ...functional.arguments import Dims, ints, node_name, want_float
-from ...functional.elementwise import clamp_min, rsqrt
+from ...functional.comparison import clamp_min
+from ...functional.elementwise import rsqrt
 from ...functional.reductions import mean, norm
 from ...tensors import Tensor, shape_of
 

@@ -14,8 +14,9 @@ import numpy as np
 from ...dispatch import blame
 from ...errors import ShapeError
 from ...functional.arguments import named, node_name, want_float, want_tensor
+from ...functional.comparison import isnan, where
 from ...functional.creation import tensor
-from ...functional.elementwise import clone, isnan, where
+from ...functional.elementwise import clone
 from ...functional.linalg import matmul
 from ...functional.reductions import mean
 from ...functional.shaping import expand, movedim
