@@ -20,7 +20,7 @@ from ..ir.core import Function
 from ..ir.errors import DTypeError, ShapeError
 from ..ir.fuse import Schedule
 from ..ir.types import TensorType, contiguous_strides, type_of_array
-from .abi import CALL
+from .abi import CALL, THREADS
 from .arrays import DATA_OFFSET
 from .module import Module
 from .pool import POOL, aligned
@@ -101,7 +101,9 @@ class Executable:
         Raises BoundsError or DivisionByZero; what `results` hold then means nothing.
         """
         arena = self._take_arena()
-        slots = _Slots() if self._threads is None else _Slots(0, 0, 0, self._threads.ready())
+        slots = _Slots()
+        if self._threads is not None:
+            slots[THREADS] = self._threads.ready()
         self._native(
             self._input_array(*map(id, arrays)), self._output_array(*map(id, results)), id(arena), self._table,
             slots, DATA_OFFSET,
