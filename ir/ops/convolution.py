@@ -66,8 +66,9 @@ def _ref_conv(x: np.ndarray, w: np.ndarray, stride: Shape, dilation: Shape) -> n
     if places >= FEW:
         by_sample: np.ndarray = np.matmul(rows[:, None], seen.reshape(g, n, terms, places))
         return by_sample.reshape(g, n, o, *windows)
-    columns = np.moveaxis(seen, 1, 2 + len(kernel)).reshape(g, terms, n * places)
-    out: np.ndarray = np.matmul(rows, columns)
+    order = (0, 1, *range(3 + len(kernel), seen.ndim), *range(2, 3 + len(kernel)))
+    columns = seen.transpose(order).reshape(g, n * places, terms)
+    out: np.ndarray = np.matmul(rows, np.swapaxes(columns, 1, 2))
     return np.swapaxes(out.reshape(g, o, n, *windows), 1, 2)
 
 
@@ -86,17 +87,53 @@ def _kernel_cotangent(b: Any, ct: Any, x: Any, w_type: TensorType, stride: Shape
 
 
 def _input_cotangent(b: Any, ct: Any, w: Any, x_type: TensorType, stride: Shape, dilation: Shape) -> Any:
-    """`ct` between zeros, convolved with `w` flipped. Along axes where w has one element the zeros come after."""
+    """`ct` convolved with `w` flipped, each axis in its own way:
+
+    - where w has one element, zeros come between the results;
+    - with a stride s, what lies at m * s + p is a result of every s-th element of w from p on, alone: these are
+      channels of their own, `phases`, laid side by side along the axis in the end;
+    - else zeros come between the elements of `ct`.
+    """
     kernel, windows = b.type_of(w).shape[3:], b.type_of(ct).shape[3:]
-    before: list[tuple[int, int, int]] = []
-    after: list[tuple[int, int, int]] = []
+    phases, steps, spread = [], [], []
+    before, rest = [], []
     for size, k, n, s, d in zip(x_type.shape[3:], kernel, windows, stride, dilation, strict=True):
-        reach = d * (k - 1)
-        zeros = (reach, size - (n - 1) * s - 1, s - 1)
-        before.append(zeros if k > 1 else (0, 0, 0))
-        after.append((0, 0, 0) if k > 1 else zeros)
-    turned = b.flip(exchanged(b, w), axes=tuple(3 + i for i, k in enumerate(kernel) if k > 1))
-    return _padded(b, b.conv(_padded(b, ct, before), turned, stride=(1,) * len(stride), dilation=dilation), after)
+        end = size - (n - 1) * s - 1
+        split = k > 1 < s and d == 1
+        taps = -(-k // s) if split else k
+        phases.append(s if split else 1)
+        steps.append(taps)
+        rest.append((0, taps * phases[-1] - k, 0))
+        spread.append((0, end, s - 1) if k == 1 else (0, 0, 0))
+        before.append((taps - 1, -(-size // s) - n, 0) if split else (0, 0, 0) if k == 1 else (d * (k - 1), end, s - 1))
+    turned = _by_phase(b, _padded(b, exchanged(b, w), rest), tuple(phases), tuple(steps))
+    out = b.conv(_padded(b, ct, before), turned, stride=(1,) * len(stride), dilation=dilation)
+    return _padded(b, _joined(b, out, tuple(phases), x_type.shape), spread)
+
+
+def _by_phase(b: Any, w: Any, phases: Shape, taps: Shape) -> Any:
+    """w[G, C, O, *(taps * phases)] flipped, as [G, phases * C, O, *taps]."""
+    g, c, o = b.type_of(w).shape[:3]
+    axes = len(phases)
+    if math.prod(phases) > 1:
+        w = b.reshape(w, shape=(g, c, o, *(n for pair in zip(taps, phases, strict=True) for n in pair)))
+        w = b.permute(w, perm=(0, *range(4, 3 + 2 * axes, 2), 1, 2, *range(3, 3 + 2 * axes, 2)))
+        w = b.reshape(w, shape=(g, math.prod(phases) * c, o, *taps))
+    return b.flip(w, axes=tuple(3 + i for i, k in enumerate(taps) if k > 1))
+
+
+def _joined(b: Any, v: Any, phases: Shape, shape: Shape) -> Any:
+    """v[G, N, phases * C, *M] as [G, N, C, *(M * phases)], cut to `shape` where there are phases."""
+    if math.prod(phases) == 1:
+        return v
+    (g, n, _, *m), c, axes = b.type_of(v).shape, shape[2], len(phases)
+    v = b.reshape(v, shape=(g, n, *phases, c, *m))
+    order = (i for pair in zip(range(3 + axes, 3 + 2 * axes), range(2, 2 + axes), strict=True) for i in pair)
+    v = b.permute(v, perm=(0, 1, 2 + axes, *order))
+    whole = (g, n, c, *(k * p for k, p in zip(m, phases, strict=True)))
+    limit = tuple(size if p > 1 else k for size, k, p in zip(shape, whole, (1, 1, 1, *phases), strict=True))
+    v = b.reshape(v, shape=whole)
+    return b.slice(v, start=(0,) * len(whole), limit=limit, step=(1,) * len(whole))
 
 
 def _padded(b: Any, v: Any, zeros: list[tuple[int, int, int]]) -> Any:
@@ -104,8 +141,7 @@ def _padded(b: Any, v: Any, zeros: list[tuple[int, int, int]]) -> Any:
     if not any(map(any, zeros)):
         return v
     low, high, interior = zip(*[(0, 0, 0)] * 3, *zeros, strict=True)
-    zero = b.zeros(TensorType(b.type_of(v).dtype, ()))
-    return b.pad(v, zero, low=low, high=high, interior=interior)
+    return b.pad(v, b.zeros(TensorType(b.type_of(v).dtype, ())), low=low, high=high, interior=interior)
 
 
 # (shape of x, shape of w, stride, dilation)
@@ -113,6 +149,7 @@ _CASES: tuple[tuple[Shape, Shape, Shape, Shape], ...] = (
     ((1, 2, 3, 5, 6), (1, 4, 3, 3, 2), (1, 1), (1, 1)), ((2, 1, 2, 7, 8), (2, 3, 2, 3, 3), (2, 3), (1, 2)),
     ((3, 2, 1, 4, 5), (3, 1, 1, 2, 3), (1, 1), (1, 1)), ((1, 3, 4, 3, 3), (1, 2, 4, 1, 1), (2, 1), (1, 1)),
     ((1, 2, 2, 3, 4), (1, 3, 2, 3, 4), (1, 1), (1, 1)), ((1, 1, 3, 4, 4), (1, 1, 3, 2, 2), (1, 1), (1, 1)),
+    ((1, 2, 2, 6, 7), (1, 3, 2, 3, 1), (2, 2), (1, 1)), ((1, 1, 2, 9, 8), (1, 2, 2, 4, 5), (3, 2), (1, 1)),
     ((1, 2, 2, 9), (1, 2, 2, 3), (3,), (2,)), ((2, 2, 3), (2, 4, 3), (), ()),
     ((1, 2, 2, 3, 4, 3), (1, 2, 2, 2, 2, 2), (1, 1, 1), (1, 2, 1)), ((1, 2, 3, 67), (1, 18, 3, 5), (1,), (1,)),
     ((1, 0, 3, 4), (1, 2, 3, 2), (1,), (1,)), ((1, 2, 0, 4), (1, 2, 0, 2), (1,), (1,)),
