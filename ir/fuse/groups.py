@@ -90,6 +90,7 @@ class Grouping:
         self.home: dict[Root, tuple[Group, int]] = {}
         self.part_homes: dict[Root, list[Group]] = {}
         self._readers: dict[Root, list[Group]] = {}
+        self._read: dict[Item, list[Ref]] = {}
         for item in self._needed():
             if item.kind == "call":
                 self._place_call(item)
@@ -140,9 +141,16 @@ class Grouping:
     def _sources(self, item: Item) -> dict[Group, list[Ref]]:
         """The groups that make what the item reads."""
         found: dict[Group, list[Ref]] = {}
-        for ref in leaves(item.args):
+        for ref in self._leaves(item):
             for group in self._makers(ref.root):
                 found.setdefault(group, []).append(ref)
+        return found
+
+    def _leaves(self, item: Item) -> list[Ref]:
+        """What the item reads, inline operands replaced by what they are computed from."""
+        found = self._read.get(item)
+        if found is None:
+            found = self._read[item] = leaves(item.args)
         return found
 
     def _makers(self, root: Root) -> list[Group]:
@@ -165,24 +173,27 @@ class Grouping:
     def _place(self, item: Item) -> None:
         sources = self._sources(item)
         chosen: Group | None = None
+        fit: Fit | None = None
+        merged = False
         for group in self._candidates(item, sources):
             if chosen is None:
-                if self._may_join(group, item, sources):
-                    chosen = group
+                fit = self._may_join(group, item, sources)
+                chosen = None if fit is None else group
             elif group.bits in self.groups and self._merge(chosen, group):
-                sources = self._sources(item)
+                sources, merged = self._sources(item), True
                 if self.groups.get(chosen.bits) is not chosen:
                     chosen = group
-        if chosen is not None and not self._may_join(chosen, item, sources):
-            chosen = None
-        if chosen is None:
+        if chosen is not None and merged:
+            fit = self._may_join(chosen, item, sources)
+        if chosen is None or fit is None:
             chosen = self._new_group(item.size)
-        self._join(chosen, item, sources)
+            fit = self._fit(chosen, item)
+        self._join(chosen, item, sources, fit)
 
     def _candidates(self, item: Item, sources: dict[Group, list[Ref]]) -> list[Group]:
         """Groups worth joining: those that make an operand, latest first, then those that read the same."""
         found = {g: None for g in sorted(sources, key=lambda g: -g.bits) if g.call is None or g.size}
-        for root in _memory_read(item):
+        for root in _memory_read(self._leaves(item)):
             for group in self._readers.get(root, [])[-4:]:
                 if group.bits in self.groups and group.size == item.size and group.call is None:
                     found.setdefault(group)
@@ -209,10 +220,10 @@ class Grouping:
             return None
         if fit is None or not all(
             self._in_place(group, fit.level, ref, fit.inner)
-            for ref in leaves(item.args) if any(g is group for g in self._makers(ref.root))
+            for ref in self._leaves(item) if any(g is group for g in self._makers(ref.root))
         ):
             return None
-        cuts = common_cuts(fit.cuts, _item_cuts(item, scale))
+        cuts = common_cuts(fit.cuts, _item_cuts(item, self._leaves(item), scale))
         if group.call is not None and cuts != group.cuts:
             return None
         return Fit(fit.level, fit.inner, fit.kept_runs, cuts) if cuts is not None else None
@@ -240,8 +251,7 @@ class Grouping:
         """The level that a root is made at; one put together from parts is whole only after their kernels."""
         return self.home[root][1] if root in self.home else AFTER
 
-    def _join(self, group: Group, item: Item, sources: dict[Group, list[Ref]]) -> None:
-        fit = self._fit(group, item)
+    def _join(self, group: Group, item: Item, sources: dict[Group, list[Ref]], fit: Fit | None) -> None:
         if fit is None:
             # The operands' own views have no common loop nest: the widest is kept, the others are copied.
             item = self._untangle(item)
@@ -257,7 +267,7 @@ class Grouping:
                 self.wait(group, [source])
                 if source.call is None or source.size:
                     group.edges += [(fit.level, ref) for ref in refs]
-        for root in _memory_read(item):
+        for root in _memory_read(self._leaves(item)):
             group.reads[root] = None
             self._readers.setdefault(root, []).append(group)
         self._set_home(group, item, fit.level)
@@ -289,6 +299,7 @@ class Grouping:
                 cuts = both
                 args.append(ref)
         item.args = tuple(args)
+        self._read.pop(item, None)
         return item
 
     # Merging groups.
@@ -485,18 +496,18 @@ def _pattern_cuts(item: Item) -> list[int]:
     return cuts
 
 
-def _item_cuts(item: Item, scale: int) -> list[int]:
+def _item_cuts(item: Item, reads: Iterable[Ref], scale: int) -> list[int]:
     cuts = _pattern_cuts(item)
-    for ref in leaves(item.args):
+    for ref in reads:
         cuts += ref.view.cuts()
     if item.window is not None:
         cuts += item.window.cuts()
     return [c * scale for c in cuts]
 
 
-def _memory_read(item: Item) -> list[Root]:
-    """Memory from outside the loop groups that the item reads."""
-    return [r.root for r in leaves(item.args) if r.root.is_memory or r.root.writers or _from_call(r.root)]
+def _memory_read(reads: Iterable[Ref]) -> list[Root]:
+    """Memory from outside the loop groups among what an item reads."""
+    return [r.root for r in reads if r.root.is_memory or r.root.writers or _from_call(r.root)]
 
 
 def _from_call(root: Root) -> bool:
