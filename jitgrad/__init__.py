@@ -194,21 +194,23 @@ from .functional.elementwise import (
     true_divide,
     trunc,
 )
-from .functional.indexing import (
-    argwhere,
+from .functional.gathering import (
     gather,
     index_add,
     index_copy,
     index_fill,
-    index_put,
     index_select,
     masked_scatter,
-    masked_select,
-    nonzero,
     scatter,
     scatter_add,
     take,
     take_along_dim,
+)
+from .functional.indexing import (
+    argwhere,
+    index_put,
+    masked_select,
+    nonzero,
 )
 from .functional.linalg import (
     addbmm,

@@ -19,7 +19,7 @@ import numpy as np
 from .autograd import views
 from .dispatch import OPERAND, apply, blame, cast, expand_to, lift
 from .errors import DTypeError, InplaceError, ShapeError
-from .functional import arranging, comparison, elementwise, indexing, linalg, random, shaping, special
+from .functional import arranging, comparison, elementwise, gathering, indexing, linalg, random, shaping, special
 from .functional.arguments import want_number, want_tensor
 from .functional.creation import filled, from_numpy, tensor
 from .ir.types import DType, bool_, f32
@@ -181,7 +181,8 @@ _FUNCTIONS: tuple[tuple[Any, str], ...] = (
     """),
     (special, "lerp"),
     (arranging, "tril triu"),
-    (indexing, "index_add index_copy index_fill index_put masked_scatter scatter scatter_add"),
+    (gathering, "index_add index_copy index_fill masked_scatter scatter scatter_add"),
+    (indexing, "index_put"),
     (linalg, "addmm addmv baddbmm addbmm"),
 )
 

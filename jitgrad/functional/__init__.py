@@ -5,9 +5,10 @@
     comparison     with logic, selection   special       erfc, logaddexp, hypot, lerp
     shaping        views                   arranging     joining, splitting, turning, diagonals
     reductions     sums, extrema, softmax  ordering      scans, sorting, quantiles
-    indexing       x[...], gather, scatter linalg        matmul, einsum
-    random         draws                   conversion    dtypes, Python values, NumPy
-    copying        copy, deepcopy, pickle  defaults      the default dtype, limits of dtypes
+    indexing       x[...]                  gathering     gather, scatter, index_add ...
+    linalg         matmul, einsum          random        draws
+    conversion     dtypes, Python values   copying       copy, deepcopy, pickle
+    defaults       the default dtype, limits of dtypes
     methods        which of them are methods of `Tensor`
 
 Importing this package attaches the methods to `Tensor`.

@@ -24,6 +24,7 @@ from . import (
     copying,
     creation,
     elementwise,
+    gathering,
     indexing,
     linalg,
     ordering,
@@ -60,9 +61,10 @@ _BY_NAME: tuple[tuple[ModuleType, str], ...] = (
         chunk diag diag_embed diagonal flip fliplr flipud repeat repeat_interleave roll split tile tril triu unbind
         unfold
     """),
-    (indexing, """
-        argwhere gather index_add index_copy index_fill index_put index_select masked_scatter masked_select nonzero
-        scatter scatter_add take take_along_dim
+    (indexing, "argwhere index_put masked_select nonzero"),
+    (gathering, """
+        gather index_add index_copy index_fill index_select masked_scatter scatter scatter_add take
+        take_along_dim
     """),
     (linalg, """
         addbmm addmm addmv baddbmm bmm dot ger inner matmul mm mv outer trace vdot
