@@ -34,7 +34,7 @@ import threading
 from typing import Any
 
 from . import cores
-from .waits import SLOTS, SYSTEM, Waits, waits
+from .waits import SLOTS, SYSTEM, Waits, lasting_memory, waits
 
 PARALLEL, POOL, WORKER = "parallel", "pool", "worker"
 SPINS = 3000  # pauses of some 10 to 40 ns: before a worker sleeps, before a caller that waits lets others run
@@ -223,8 +223,7 @@ class Threads:
 
     def __init__(self, triple: str) -> None:
         self.system = waits(triple)
-        self._memory = (ctypes.c_char * (_BYTES + _LINE))()
-        start = ctypes.addressof(self._memory)
+        start = lasting_memory(_BYTES + _LINE)
         self.address = start + -start % _LINE
         self._workers = self._word("workers")
         self._run: Any = None

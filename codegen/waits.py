@@ -37,6 +37,13 @@ class Waits:
     addresses: Addresses
 
 
+def lasting_memory(nbytes: int) -> int:
+    """The address of zeros that are never given back: threads rest on them to the last moment of the process."""
+    memory = (ctypes.c_char * nbytes)()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
+    return ctypes.addressof(memory)
+
+
 def _address(function: object) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
@@ -82,8 +89,7 @@ define internal void @rouse(ptr %pool, i32 %whom) {{
     return Waits(text, addresses)
 
 
-_held: list[ctypes.Array[ctypes.c_char]] = []  # a mutex and a condition for this process, and for those it came from
-_OPAQUE = 256  # bytes: more than either has on any system
+_OPAQUE = 256  # bytes: more than a mutex or a condition has on any system
 
 
 def pthread() -> Waits:
@@ -112,9 +118,7 @@ define internal void @rouse(ptr %pool, i32 %whom) {{
 
     def addresses() -> list[int]:
         libc = ctypes.CDLL(None)
-        both = (ctypes.c_char * (2 * _OPAQUE))()
-        _held.append(both)
-        mutex = ctypes.addressof(both)
+        mutex = lasting_memory(2 * _OPAQUE)  # a mutex, then a condition
         if libc.pthread_mutex_init(ctypes.c_void_p(mutex), None):
             raise OSError("pthread_mutex_init failed")
         if libc.pthread_cond_init(ctypes.c_void_p(mutex + _OPAQUE), None):
