@@ -6,7 +6,7 @@ indices count from the end; an index outside is an IndexError, which compiled co
 what a bool mask selects depends on values, so a tensor as a mask is refused inside a recording; Python's
 and NumPy's bools are known there.
 
-Imports: `arguments`, `creation`, `elementwise`, `shaping`, `autograd.views`, `dispatch`, `tensors`, `ir.ops`,
+Imports: `arguments`, `comparison`, `creation`, `shaping`, `autograd.views`, `dispatch`, `tensors`, `ir.ops`,
 `ir.types`.
 """
 
