@@ -86,7 +86,9 @@ class NodeEmitter:
         args = [values[a] for a in node.args]
         if node.op not in self.code.often:
             return LOWER[node.op](m, args, node.attrs, node.dtype)
-        (out,) = m.call(node.op, args, [node.dtype], lambda *xs: [LOWER[node.op](m, xs, node.attrs, node.dtype)])
+        # With the dtypes: a lowering differs by sign, and may call a function named after the op alone.
+        name = ".".join((node.op, *(a.dtype.code for a in args)))
+        (out,) = m.call(name, args, [node.dtype], lambda *xs: [LOWER[node.op](m, xs, node.attrs, node.dtype)])
         return out
 
     def load(self, node: Node, place: Place, values: Mapping[Node, Vec]) -> Vec:
