@@ -1,19 +1,22 @@
 """How many threads a call uses: what the user says, the environment, affinity, cgroups; when threads start."""
 
+import ctypes
 import math
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import time
+from collections import Counter
 
 import numpy as np
 import pytest
 from kernels import black_scholes, cross_entropy, layer_norm, softmax
 
 import jitgrad
-from jitgrad.codegen import cores
-from jitgrad.codegen.compiler import compile_function
+from jitgrad.codegen import cores, threads
+from jitgrad.codegen.compiler import compile_function, pool, runtime
 from jitgrad.ir.types import i64
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux")
@@ -289,3 +292,54 @@ def test_a_system_without_more_threads_is_no_error(request):
         print([f(jitgrad.ones(1000, 1000)).item() for _ in range(3)], pool().workers)
         """
     assert run_script(text, request.config.rootpath) == (0, "[2000000.0, 2000000.0, 2000000.0] 0", "")
+
+
+CHUNK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+
+
+def parallel(work, count, most):
+    """`@parallel` on a function of Python's."""
+    compile_function(softmax(300, 257))  # links the runtime
+    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, CHUNK, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    run(runtime()["parallel"])(pool().address, work, None, count, most)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [2, 3, 64])
+def test_chunks_run_once_each_on_so_many_threads_at_most(count, most):
+    with jitgrad.threads(8):
+        compile_function(softmax(300, 257))
+        pool().ready()
+    for pause in (0, 0.001):
+        ran = []
+
+        @CHUNK
+        def work(_, chunk, ran=ran, pause=pause):
+            ran.append((chunk, threading.get_ident()))
+            time.sleep(pause)
+
+        parallel(work, count, most)
+        assert sorted(chunk for chunk, _ in ran) == list(range(count))
+        mine = [chunk for chunk, who in ran if who == threading.get_ident()]
+        assert mine == list(range(len(mine))), "the caller takes them from the front"
+        assert len({who for _, who in ran}) <= min(most, count)
+
+
+def test_who_finds_the_pool_busy_works_alone():
+    outer, inner = [], []
+
+    @CHUNK
+    def small(_, chunk):
+        inner.append(threading.get_ident())
+
+    @CHUNK
+    def work(_, chunk):
+        outer.append(threading.get_ident())
+        parallel(small, 5, 8)
+
+    with jitgrad.threads(8):
+        compile_function(softmax(300, 257))
+        pool().ready()
+    parallel(work, 6, 8)
+    assert Counter(inner) == Counter(outer * 5) and len(outer) == 6
+    assert ctypes.c_int64.from_address(pool().address + threads._AT["alone"]).value == 0
