@@ -22,8 +22,9 @@ Imports: `ir.errors`, `ir.fuse`, `ir.types`, `control`, `text`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ..ir.core import Loc
 from ..ir.errors import BoundsError, DivisionByZero, JitgradError
@@ -151,6 +152,25 @@ def _failing(code: Code, lanes: Lanes, condition: Vec, value: Vec) -> Vec:
     found = code.fresh()
     code.line(f"{found} = extractelement {lanes.type(i64)} {value.text}, i{width} {lane}")
     return Vec(found, i64)
+
+
+class Pointers(Protocol):
+    """Where a kernel finds its buffers."""
+
+    def pointer(self, buffer: Buffer) -> str: ...
+
+
+class Parameters:
+    """Buffers as the parameters of a function: distinct memory."""
+
+    def __init__(self, buffers: Iterable[Buffer]) -> None:
+        self._names = {b: f"%b{i}" for i, b in enumerate(buffers)}
+
+    def pointer(self, buffer: Buffer) -> str:
+        return self._names[buffer]
+
+    def __str__(self) -> str:
+        return ", ".join(f"ptr noalias {name}" for name in self._names.values())
 
 
 class Frame:

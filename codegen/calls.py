@@ -1,18 +1,19 @@
 """Kernels of their own kind in LLVM: products by BLAS, running sums, scatters, transposes, sorting.
 
-Each is written into the program under construction; operands but those of matmul and transpose are row-major.
+Each becomes a function over its buffers, one for those that are alike, and a call in the program under construction;
+operands but those of matmul and transpose are row-major.
 
 Imports: `ir.fuse`, `abi`, `control`, `matmul`, `sort`, `target`, `text`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
-from ..ir.fuse import CallKernel
+from ..ir.fuse import Buffer, CallKernel
 from ..ir.types import DType, bool_, contiguous_strides, i64, u8
-from .abi import Frame
+from .abi import Frame, Parameters, Pointers
 from .control import clamp, element, linear, loop, nest, power_of_two_below
 from .matmul import emit_matmul
 from .sort import emit_sort
@@ -24,7 +25,27 @@ LARGEST_TILE = 16  # rows of a tile that is turned in registers
 
 def emit_call(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
     """Write `kernel` into the program under construction."""
-    _EMIT[kernel.op](code, frame, kernel, target)
+    if kernel.op == "matmul":
+        emit_matmul(code, frame, kernel)
+        return
+    buffers = kernel.buffers()
+    key = _likeness(kernel, buffers)
+    name = frame.written.get(key)
+    if name is None:
+        name = frame.written[key] = code.new_label(kernel.op)
+        params = Parameters(buffers)
+        with code.function(f"internal void @{name}({params})"):
+            _EMIT[kernel.op](code, params, kernel, target)
+            code.line("ret void")
+    code.line(f"call void @{name}({', '.join(f'ptr {frame.pointer(b)}' for b in buffers)})")
+
+
+def _likeness(kernel: CallKernel, buffers: Sequence[Buffer]) -> Hashable:
+    """Equal for calls that differ only in which buffers they work on."""
+    places = {b: i for i, b in enumerate(buffers)}
+    operands = tuple((places[a.buffer], a.type, a.offset, a.strides) for a in kernel.args)
+    written = tuple((places[b], b.dtype.code, b.size) for b in kernel.writes())
+    return kernel.op, operands, written, tuple((name, repr(value)) for name, value in kernel.attrs.items())
 
 
 def _natural(target: Target, dtype: DType, n: int) -> int:
@@ -32,7 +53,7 @@ def _natural(target: Target, dtype: DType, n: int) -> int:
     return min(max(target.vector_bytes // dtype.itemsize, 1), power_of_two_below(n))
 
 
-def _cumsum(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
+def _cumsum(code: Code, frame: Pointers, kernel: CallKernel, target: Target) -> None:
     """Running sums down the middle axis of (outer, n, inner): by vectors across `inner`, one by one where it
     is 1, for each sum waits for the one before."""
     (operand,), (out,) = kernel.args, kernel.outs
@@ -60,7 +81,7 @@ def _cumsum(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> Non
     nest(code, [outer, -(-inner // width)], line)
 
 
-def _transpose(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
+def _transpose(code: Code, frame: Pointers, kernel: CallKernel, target: Target) -> None:
     """The operand in row-major order: square tiles of its last axis and of attrs["axis"], along which it lies
     in memory, each turned in registers. The last tiles overlap those before."""
     (operand,), (out,) = kernel.args, kernel.outs
@@ -108,7 +129,7 @@ def _turn(lanes: Lanes, rows: list[Vec]) -> list[Vec]:
     return rows
 
 
-def _scatter(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
+def _scatter(code: Code, frame: Pointers, kernel: CallKernel, target: Target) -> None:
     """In place on the first operand (lead, mid, size, rest): rows of the update (lead, mid, own, rest) go to
     the checked index (lead, own), one after another, so that the last of equal places wins."""
     into, index = kernel.args[:2]
@@ -161,8 +182,7 @@ def _widths(width: int, n: int) -> list[tuple[int, int]]:
     return out
 
 
-_EMIT: dict[str, Callable[[Code, Frame, CallKernel, Target], None]] = {
-    "matmul": emit_matmul,
+_EMIT: dict[str, Callable[[Code, Pointers, CallKernel, Target], None]] = {
     "sort": emit_sort,
     "cumsum": _cumsum,
     "transpose": _transpose,

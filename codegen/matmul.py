@@ -3,7 +3,7 @@
 A transposed operand is a flag and a leading dimension, never a copy; a batch is a loop. The library is that of
 the package scipy-openblas32 (32-bit integers, C interface, names with the prefix `scipy_`).
 
-Imports: `ir.fuse`, `abi`, `alike`, `control`, `fork`, `target`, `text`. The package is loaded by `blas()`.
+Imports: `ir.fuse`, `abi`, `alike`, `control`, `fork`, `text`. The package is loaded by `blas()`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from .abi import Frame
 from .alike import product_likeness
 from .control import element, linear, loop, nest
 from .fork import RANGE, emit_chunk_entry, emit_fork
-from .target import Target
 from .text import REGISTER_TYPE, Code, Vec, literal
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # CBLAS_ORDER, CBLAS_TRANSPOSE
@@ -65,7 +64,7 @@ def _layout(operand: Operand) -> tuple[int, int]:
     return _TRANSPOSED, along
 
 
-def emit_matmul(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
+def emit_matmul(code: Code, frame: Frame, kernel: CallKernel) -> None:
     """Write the product into the program under construction; in chunks, if the scheduler made some."""
     product = _Product(code, kernel)
     key = product_likeness(kernel)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from ..ir.fuse import CallKernel
 from ..ir.types import DType, bool_, i64
-from .abi import Frame
+from .abi import Pointers
 from .control import element, linear, loop, nest
 from .target import Target
 from .text import Code, Lanes, Vec
 
 
-def emit_sort(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
+def emit_sort(code: Code, frame: Pointers, kernel: CallKernel, target: Target) -> None:
     """Write the sort of the middle axis of (outer, n, inner) into the program under construction."""
     (operand,), (values, order), (keys, places) = kernel.args, kernel.outs, kernel.scratch
     outer, n, inner = operand.shape

@@ -535,3 +535,16 @@ def test_a_long_function_that_is_used_often_is_written_once(uses, called, monkey
     monkeypatch.setattr(nodes, "OFTEN", 10**9)
     for got, expected in zip(executable(arrays), compile_function(f)(arrays), strict=True):
         np.testing.assert_array_equal(got, expected)
+
+
+def test_calls_that_are_alike_are_one_function():
+    """Only @program is written for LLVM's quick way: what works on elements is in functions of its own."""
+    b, (x, y) = build(*[TensorType(f32, (40, 30))] * 2)
+    f = b.finish("f", [b.cumsum(x, axis=0), b.cumsum(y, axis=0), b.cumsum(y, axis=1)])
+    executable = compile_function(f)
+    assert [k.op for k in executable.schedule.kernels] == ["cumsum"] * 3
+    (program,) = re.findall(r"define void @program\(.*?\n}\n", executable.llvm_text, re.DOTALL)
+    called = re.findall(r"call void @(cumsum\w*)\(", program)
+    assert len(called) == 3 and called[0] == called[1] != called[2] and "loop" not in program
+    arrays = [rng().normal(size=(40, 30)).astype(np.float32) for _ in range(2)]
+    check(f, arrays, 1e-4)
