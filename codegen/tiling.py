@@ -33,12 +33,14 @@ GROUP_BYTES = 1 << 18  # of the left operand, read again for each panel of colum
 @dataclass(frozen=True, slots=True)
 class Tiling:
     """`width` lanes a vector; a tile has `rows` and `vectors`; a step of the loop over terms is written `unroll`
-    times; the rows of `group` tiles are done before the next panel of columns."""
+    times, which go to `chains` sums in turn, so that a tile of few sums need not wait for each; the rows of `group`
+    tiles are done before the next panel of columns."""
 
     width: int
     rows: int
     vectors: int
     unroll: int
+    chains: int
     group: int
 
     @property
@@ -69,7 +71,9 @@ def tiling(kernel: Contraction, target: Target) -> Tiling:
     rows, vectors = best
     steps = min(kernel.block, depth) * itemsize
     group = max(GROUP_BYTES // (rows * steps), 1)
-    return Tiling(width, rows, vectors, _unroll(kernel), group)
+    wanted = min(_LATENCY * _PER_CYCLE, target.registers - vectors - 1) / (rows * vectors)
+    unroll = _unroll(kernel, max(_UNROLL, math.ceil(wanted)))
+    return Tiling(width, rows, vectors, unroll, max(min(unroll, int(wanted + 0.5)), 1), group)
 
 
 def _cut(size: int, piece: int) -> list[tuple[int, int]]:
@@ -82,9 +86,9 @@ def _cycles(rows: int, vectors: int, depth: int, far: float) -> float:
     return depth * (step + far + _FROM_LEFT * rows + _FROM_RIGHT * vectors) + rows * vectors + _TILE
 
 
-def _unroll(kernel: Contraction) -> int:
-    """A divisor of every trip count of the innermost loop: all of a short one inside others."""
+def _unroll(kernel: Contraction, most: int) -> int:
+    """A divisor of every trip count of the innermost loop: all of a short one inside others, else `most` or less."""
     if len(kernel.terms) > 1 and kernel.terms[-1] <= _SHORT:
         return kernel.terms[-1]
     counts = (kernel.block, kernel.terms[0] % kernel.block) if len(kernel.terms) == 1 else (kernel.terms[-1],)
-    return _UNROLL if all(n % _UNROLL == 0 for n in counts) else 1
+    return next(u for u in range(min(most, _SHORT), 0, -1) if all(n % u == 0 for n in counts))

@@ -440,6 +440,15 @@ def test_a_tile_fits_the_registers():
                 cut = tiling(kernel, machine)
                 assert cut.rows * cut.vectors + cut.vectors < machine.registers
                 assert 1 <= cut.rows <= m and cut.columns < n + cut.width
+                assert cut.rows * cut.vectors * cut.chains + cut.vectors < machine.registers
+
+
+def test_a_tile_of_few_sums_has_several_chains_of_each():
+    (few,), (many,), (odd,) = (contractions(product(shape)) for shape in ((2, 64, 16), (64, 64, 64), (2, 67, 16)))
+    machine = target("haswell", 32)
+    assert tiling(few, machine).chains > 1 and tiling(many, machine).chains == 1 and tiling(odd, machine).chains == 1
+    for shape in ((2, 64, 16), (3, 66, 5), (2, 1032, 9), (1200, 1028, 3)):
+        check(product(shape))
 
 
 def loops_of(assembly: str, multiply: str) -> list[str]:
@@ -455,7 +464,7 @@ def test_the_loop_over_terms_keeps_to_its_registers(monkeypatch):
         return ["(%rsp" not in block and "(%rbp" not in block for block in blocks]
 
     assert all(kept())
-    large = Tiling(host().vector_bytes // 4, 96, 96 // (host().vector_bytes // 4), 1, 1)
+    large = Tiling(host().vector_bytes // 4, 96, 96 // (host().vector_bytes // 4), 1, 1, 1)
     monkeypatch.setattr(contraction, "tiling", lambda *_: large)
     assert not any(kept())  # so it would show
 
