@@ -5,8 +5,9 @@
 
 Around the tiles go, from the outside: the batch and the slower axes of rows and columns, blocks of terms, groups of
 tiles of rows, panels of columns, tiles. The tiles at the right and lower edges are smaller and written apart; the
-last vector of a row is masked where its end is. Each element is summed in one order of the terms whatever tile it
-lies in, so the chunks change no bit of it.
+last vector of a row is masked where its end is. A tile that has all of the last axis of rows, or of columns, may have
+several steps of the next slower one: `lines` of rows, `bands` of columns. Each element is summed in the order of the
+terms whatever tile it lies in, so neither the tiling nor the chunks change a bit of it.
 
 The operations on a finished product are written for each vector of the tile where they are few. Else the tile goes
 to the stack, and a loop over it runs them.
@@ -34,16 +35,27 @@ INLINE = 3.0  # cost of the operations on a product that are written out for eac
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Rows and vectors of a tile, and where it lies: its first row and column, its operands. `ragged`: lanes of
-    its last vector, where these are not all."""
+    """Rows and vectors of a tile, in each of its lines and bands, and where it lies: its first row and column, its
+    operands. `ragged`: lanes of the last vector of a row, where these are not all."""
 
     rows: int
     vectors: int
+    lines: int
+    bands: int
     ragged: int
     row: str
     column: str
     left: str
     right: str
+
+    @property
+    def height(self) -> int:
+        return self.rows * self.lines
+
+    @property
+    def breadth(self) -> int:
+        """Vectors in a row of the tile, all bands together."""
+        return self.vectors * self.bands
 
 
 class ProductEmitter(NodeEmitter):
@@ -58,14 +70,21 @@ class ProductEmitter(NodeEmitter):
         self.rank = len(kernel.outer) + len(kernel.inner)  # axes of the result
         self.tiles = -(-kernel.rows[-1] // self.cut.rows)
         self.panels = -(-kernel.columns[-1] // self.cut.columns)
-        self.slow: list[str] = []  # where the slower axes of columns are
+        self.slow: list[str] = []  # where the slower axes of columns are, at the tile's first band
+        self.first: list[str] = []  # where batch and the slower axes of rows are, at its first line
         self.lanes_bytes = self.cut.width * self.dtype.itemsize
         self.stack = ""
         self.varies = self.variation()
+        self.steps_around = [1] * len(kernel.around)  # of each axis from tile to tile
+        if self.cut.bands > 1:
+            self.steps_around[-1] = self.cut.bands
+        if self.cut.lines > 1:
+            self.steps_around[len(kernel.outer) - 2] = self.cut.lines
+        self.sizes = [n // step for n, step in zip(kernel.around, self.steps_around, strict=True)]
 
     def range(self) -> int:
         """What the chunks divide."""
-        around = (self.product.around or (1,))[0]
+        around = (self.sizes or [1])[0]
         return {"around": around, "rows": self.tiles, "columns": self.panels}[self.product.axis]
 
     def function(self, name: str) -> None:
@@ -74,7 +93,7 @@ class ProductEmitter(NodeEmitter):
             if not self.inlined():
                 type = self.lanes.memory_type(self.dtype)
                 self.stack = code.fresh("tile")
-                code.line(f"{self.stack} = alloca [{self.cut.rows * self.cut.vectors} x {type}], align 64")
+                code.line(f"{self.stack} = alloca [{self.cut.registers} x {type}], align 64")
             if self.product.chunks > 1:
                 some = code.fresh("c")
                 code.line(f"{some} = icmp slt i64 %lo, %hi")
@@ -86,13 +105,12 @@ class ProductEmitter(NodeEmitter):
     def around(self) -> None:
         """Loops over the axes that no tile has."""
         k = self.product
-        n_batch, n_rows = len(k.batch), len(k.rows) - 1
-        sizes = k.around
+        sizes, outer = self.sizes, len(k.outer) - 1
 
-        def body(at: list[str]) -> None:
-            self.outer = at[: n_batch + n_rows]
-            self.slow = at[n_batch + n_rows :]
-            fixed = [*self.outer, "0", *self.slow]
+        def body(numbers: list[str]) -> None:
+            at = [linear(self.code, 0, [(i, step)]) for i, step in zip(numbers, self.steps_around, strict=True)]
+            self.first, self.slow = at[:outer], at[outer:]
+            fixed = [*self.first, "0", *self.slow]
             self.blocks(*(self.start(access, fixed) for access in (k.left, k.right)))
 
         if k.axis == "around" and k.chunks > 1:
@@ -174,11 +192,11 @@ class ProductEmitter(NodeEmitter):
 
         def across(rows: int) -> None:
             def whole() -> None:
-                self.tile(Tile(rows, cut.vectors, 0, row, column, here, there), term, length)
+                self.tile(Tile(rows, cut.vectors, cut.lines, cut.bands, 0, row, column, here, there), term, length)
 
             def edge() -> None:
                 vectors, ragged = -(-last_columns // cut.width), last_columns % cut.width
-                self.tile(Tile(rows, vectors, ragged, row, column, here, there), term, length)
+                self.tile(Tile(rows, vectors, cut.lines, cut.bands, ragged, row, column, here, there), term, length)
 
             self.apart(p, self.panels, last_columns < cut.columns, whole, edge)
 
@@ -203,7 +221,7 @@ class ProductEmitter(NodeEmitter):
         """Sum a block of terms; finish the tile after the last."""
         k = self.product
         zero = self.lanes.const(0.0, self.dtype)
-        sums = self.sum(tile, [zero] * (tile.rows * tile.vectors), length)
+        sums = self.sum(tile, [zero] * (tile.height * tile.breadth), length)
         if k.partial is None:
             self.finish(tile, sums)
             return
@@ -219,13 +237,9 @@ class ProductEmitter(NodeEmitter):
         branch(self.code, last, lambda: self.finish(tile, after), lambda: self.store_tile(tile, partial, after))
 
     def sum(self, tile: Tile, sums: Sequence[Vec], length: str) -> list[Vec]:
-        """`sums`, zeros, with the terms of the block added: in order, or in chains that are then added up."""
+        """`sums` with the terms of the block added, in order."""
         counts = [length, *(str(n) for n in self.product.terms[1:])]
-        chains = self.steps(tile, counts, tile.left, tile.right, [*sums] * self.cut.chains)
-        total = chains[: len(sums)]
-        for start in range(len(sums), len(chains), len(sums)):
-            total = [self.lanes.add(a, b) for a, b in zip(total, chains[start : start + len(sums)], strict=True)]
-        return total
+        return self.steps(tile, counts, tile.left, tile.right, sums)
 
     def steps(self, tile: Tile, counts: Sequence[str], left: str, right: str, sums: Sequence[Vec]) -> list[Vec]:
         k = self.product
@@ -241,10 +255,8 @@ class ProductEmitter(NodeEmitter):
 
         def inner(i: str, now: list[Vec]) -> list[Vec]:
             x, y = moved(i)
-            now, size = list(now), tile.rows * tile.vectors
             for u in range(self.cut.unroll):
-                mine = slice(u % self.cut.chains * size, (u % self.cut.chains + 1) * size)
-                now[mine] = self.step(tile, x, y, u * by_left, u * by_right, now[mine])
+                now = self.step(tile, x, y, u * by_left, u * by_right, now)
             return now
 
         if len(counts) > 1:
@@ -254,23 +266,28 @@ class ProductEmitter(NodeEmitter):
 
     def step(self, tile: Tile, left: str, right: str, x: int, y: int, sums: Sequence[Vec]) -> list[Vec]:
         """One term: an outer product of a column of the left operand and a row of the right one."""
-        one = Lanes(self.code, 1)
-        down = self.product.left.strides[len(self.product.outer) - 1]
+        one, k = Lanes(self.code, 1), self.product
+        row, column = len(k.outer) - 1, self.rank - 1
         columns = []
-        for j in range(tile.vectors):
-            address = element(self.code, right, self.dtype, str(y + j * self.cut.width))
-            columns.append(load_lanes(self.lanes, address, self.dtype, self.mask(tile, j)))
+        for j in range(tile.breadth):
+            band, number = divmod(j, tile.vectors)
+            at = y + number * self.cut.width + (band * k.right.strides[column - 1] if band else 0)
+            columns.append(load_lanes(self.lanes, self.at_step(right, at), self.dtype, self.mask(tile, j)))
         after = []
-        for i in range(tile.rows):
-            number = one.load(element(self.code, left, self.dtype, str(x + i * down)), self.dtype)
-            row = self.lanes.splat(number)
-            held = sums[i * tile.vectors : (i + 1) * tile.vectors]
-            after += [self.lanes.fma(row, column, s) for column, s in zip(columns, held, strict=True)]
+        for i in range(tile.height):
+            line, number = divmod(i, tile.rows)
+            at = x + number * k.left.strides[row] + (line * k.left.strides[row - 1] if line else 0)
+            factor = self.lanes.splat(one.load(self.at_step(left, at), self.dtype))
+            held = sums[i * tile.breadth : (i + 1) * tile.breadth]
+            after += [self.lanes.fma(factor, column, s) for column, s in zip(columns, held, strict=True)]
         return after
+
+    def at_step(self, pointer: str, offset: int) -> str:
+        return element(self.code, pointer, self.dtype, str(offset))
 
     def mask(self, tile: Tile, j: int) -> Vec | None:
         """The lanes of the tile's vector `j` that lie in the result, where not all do."""
-        if not tile.ragged or j < tile.vectors - 1:
+        if not tile.ragged or j % tile.vectors < tile.vectors - 1:
             return None
         width = self.cut.width
         return Vec(f"<{', '.join(f'i1 {int(i < tile.ragged)}' for i in range(width))}>", bool_)
@@ -279,33 +296,45 @@ class ProductEmitter(NodeEmitter):
 
     def load_tile(self, tile: Tile, access: Access) -> list[Vec]:
         out = []
-        for i in range(tile.rows):
-            self.begin_row(tile, i, [access])
-            for j in range(tile.vectors):
+        for i in range(tile.height):
+            self.begin_row(tile, *divmod(i, tile.rows), [access])
+            for j in range(tile.breadth):
                 place = self.place(tile, j)
                 out.append(self.memory.load(access, self.dtype, place.lanes, place.slow, place.index))
         self.memory.mask = None
         return out
 
     def store_tile(self, tile: Tile, access: Access, sums: Sequence[Vec]) -> None:
-        for i in range(tile.rows):
-            self.begin_row(tile, i, [access])
-            for j in range(tile.vectors):
+        for i in range(tile.height):
+            self.begin_row(tile, *divmod(i, tile.rows), [access])
+            for j in range(tile.breadth):
                 place = self.place(tile, j)
-                self.memory.store(sums[i * tile.vectors + j], access, place.lanes, place.slow, place.index)
+                self.memory.store(sums[i * tile.breadth + j], access, place.lanes, place.slow, place.index)
         self.memory.mask = None
 
-    def begin_row(self, tile: Tile, i: int | str, accesses: Sequence[Access | None]) -> None:
-        """Work out where row `i` of the tile lies."""
-        row = linear(self.code, 0, [(tile.row, 1), (str(i), 1)]) if i else tile.row
-        self.outer = [*self.outer[: len(self.product.outer) - 1], row]
+    def begin_row(self, tile: Tile, line: int | str, i: int | str, accesses: Sequence[Access | None]) -> None:
+        """Work out where row `i` of a line of the tile lies."""
+        at = [*self.first, tile.row]
+        if tile.lines > 1:
+            at[-2] = self.further(at[-2], line)
+        at[-1] = self.further(at[-1], i)
         self.memory.rows.clear()
         self.memory.enter(accesses, [])
-        self.memory.enter(accesses, self.outer)
+        self.memory.enter(accesses, at)
+        self.outer = at
+
+    def further(self, index: str, steps: int | str) -> str:
+        return linear(self.code, 0, [(index, 1), (str(steps), 1)]) if steps else index
 
     def place(self, tile: Tile, j: int) -> Place:
+        """Where vector `j` of the row lies."""
+        band, number = divmod(j, tile.vectors)
         self.memory.mask = self.mask(tile, j)
-        return Place(self.memory, self.lanes, self.slow, linear(self.code, j * self.cut.width, [(tile.column, 1)]))
+        index = linear(self.code, number * self.cut.width, [(tile.column, 1)])
+        return Place(self.memory, self.lanes, self.slow_at(band), index)
+
+    def slow_at(self, band: int) -> list[str]:
+        return [*self.slow[:-1], self.further(self.slow[-1], band)] if band else self.slow
 
     def inlined(self) -> bool:
         return sum(cost(n.op) for n in self.product.body if n.op != "load") <= INLINE
@@ -315,40 +344,46 @@ class ProductEmitter(NodeEmitter):
         accesses = [*(n.access for n in self.product.body), *(s.access for s in self.product.stores)]
         if self.inlined():
             made: dict[tuple[Node, int, int], Vec] = {}
-            for i in range(tile.rows):
-                self.begin_row(tile, i, accesses)
-                for j in range(tile.vectors):
-                    self.elements(self.place(tile, j), sums[i * tile.vectors + j], made, i, j)
+            for i in range(tile.height):
+                self.begin_row(tile, *divmod(i, tile.rows), accesses)
+                for j in range(tile.breadth):
+                    self.elements(self.place(tile, j), sums[i * tile.breadth + j], made, i, j)
             self.memory.mask = None
             return
         for number, value in enumerate(sums):
             place = element(self.code, self.stack, self.dtype, str(number * self.cut.width))
             self.lanes.store(value, place, self.lanes_bytes)
 
-        def row(i: str, _: list[Vec]) -> list[Vec]:
-            self.begin_row(tile, i, accesses)
-            start = linear(self.code, 0, [(i, tile.vectors * self.cut.width)])
-            line = element(self.code, self.stack, self.dtype, start)
-            whole = tile.vectors - bool(tile.ragged)
+        def row(line: str, i: str) -> None:
+            self.begin_row(tile, line, i, accesses)
+            size = tile.breadth * self.cut.width
+            start = linear(self.code, 0, [(line, tile.rows * size), (i, size)])
+            here = element(self.code, self.stack, self.dtype, start)
+            for band in range(tile.bands):
+                self.finish_band(tile, band, here)
 
-            def vector(j: str, _: list[Vec]) -> list[Vec]:
-                self.memory.mask = None
-                at = linear(self.code, 0, [(j, self.cut.width)])
-                value = self.lanes.load(element(self.code, line, self.dtype, at), self.dtype, self.lanes_bytes)
-                index = linear(self.code, 0, [(tile.column, 1), (at, 1)])
-                self.elements(Place(self.memory, self.lanes, self.slow, index), value, {}, 0, 0)
-                return []
+        nest(self.code, [tile.lines, tile.rows], lambda at: row(*at))
 
-            if whole:
-                loop(self.code, "0", str(whole), 1, [], vector, once=whole == 1)
-            if tile.ragged:
-                place = element(self.code, line, self.dtype, str(whole * self.cut.width))
-                value = self.lanes.load(place, self.dtype, self.lanes_bytes)
-                self.elements(self.place(tile, whole), value, {}, 0, 0)
-                self.memory.mask = None
+    def finish_band(self, tile: Tile, band: int, row: str) -> None:
+        """The operations on the vectors of a band, whose sums are on the stack from `row` on."""
+        slow, whole = self.slow_at(band), tile.vectors - bool(tile.ragged)
+        row = element(self.code, row, self.dtype, str(band * tile.vectors * self.cut.width))
+
+        def vector(j: str, _: list[Vec]) -> list[Vec]:
+            self.memory.mask = None
+            at = linear(self.code, 0, [(j, self.cut.width)])
+            value = self.lanes.load(element(self.code, row, self.dtype, at), self.dtype, self.lanes_bytes)
+            index = linear(self.code, 0, [(tile.column, 1), (at, 1)])
+            self.elements(Place(self.memory, self.lanes, slow, index), value, {}, 0, 0)
             return []
 
-        loop(self.code, "0", str(tile.rows), 1, [], row, once=tile.rows == 1)
+        if whole:
+            loop(self.code, "0", str(whole), 1, [], vector, once=whole == 1)
+        if tile.ragged:
+            last = element(self.code, row, self.dtype, str(whole * self.cut.width))
+            value = self.lanes.load(last, self.dtype, self.lanes_bytes)
+            self.elements(self.place(tile, band * tile.vectors + whole), value, {}, 0, 0)
+            self.memory.mask = None
 
     def elements(self, place: Place, product: Vec, made: dict[tuple[Node, int, int], Vec], i: int, j: int) -> None:
         """The nodes of one vector. `made` has those that another row, or another column, has written already."""
@@ -366,9 +401,12 @@ class ProductEmitter(NodeEmitter):
         """Whether each node differs between the rows, and between the columns, of a tile."""
         found = {self.product.product: (True, True)}
         row, column = len(self.product.outer) - 1, self.rank - 1
+        down = [row, row - 1] if self.cut.lines > 1 else [row]
+        along = [column, column - 1] if self.cut.bands > 1 else [column]
         for node in self.product.body:
             ways = [found[a] for a in node.args]
             if node.access is not None:
-                ways.append((node.access.strides[row] != 0, node.access.strides[column] != 0))
+                steps = node.access.strides
+                ways.append((any(steps[i] for i in down), any(steps[i] for i in along)))
             found[node] = any(d for d, _ in ways), any(a for _, a in ways)
         return found

@@ -103,7 +103,8 @@ def vectors(kernel: Kernel, target: Target) -> str:
         from .tiling import tiling
 
         cut = tiling(kernel, target)
-        return f"{kernel.product.dtype.code} tiles of {cut.rows} x {cut.vectors} vectors of {cut.width} lanes"
+        rows, vectors = cut.rows * cut.lines, cut.vectors * cut.bands
+        return f"{kernel.product.dtype.code} tiles of {rows} x {vectors} vectors of {cut.width} lanes"
     return "those of BLAS" if kernel.op == "matmul" else "scalars"
 
 

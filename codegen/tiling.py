@@ -1,11 +1,13 @@
 """How a contraction is cut for a machine's registers and caches.
 
 A tile of `rows` by `vectors` of the result is summed in registers: each step of the sum loads `vectors` vectors of
-the right operand and one number for all lanes of each row of the left one. The model below prices a step in cycles
-of a core with two multiply-adds and two loads a cycle and a latency of four or five, which is what x86-64 and AArch64
-cores of the last ten years have; the tiles of a result are priced together, remainders at its edges included.
+the right operand and one number for all lanes of each row of the left one. Where the last axis of rows or columns is
+short, as those of the windows of a convolution are, several steps of the next slower one share a tile, which hides
+the latency. The model below prices a step in cycles of a core with two multiply-adds and two loads a cycle and a
+latency of four or five, which is what x86-64 and AArch64 cores of the last ten years have; the tiles of a result are
+priced together, remainders at its edges included.
 
-Imports: `ir.fuse`, `target`.
+Imports: `ir.fuse`, `ir.types`, `target`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import math
 from dataclasses import dataclass
 
 from ..ir.fuse import Contraction
+from ..ir.types import Shape
 from .target import Target
 
 _LATENCY, _PER_CYCLE = 5.0, 2.0
@@ -32,21 +35,27 @@ GROUP_BYTES = 1 << 18  # of the left operand, read again for each panel of colum
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """`width` lanes a vector; a tile has `rows` and `vectors`; a step of the loop over terms is written `unroll`
-    times, which go to `chains` sums in turn, so that a tile of few sums need not wait for each; the rows of `group`
+    """`width` lanes a vector; a tile has `rows` and `vectors`, in each of `lines` steps of the next slower axis of rows
+    and `bands` steps of that of columns; a step of the loop over terms is written `unroll` times; the rows of `group`
     tiles are done before the next panel of columns."""
 
     width: int
     rows: int
     vectors: int
     unroll: int
-    chains: int
     group: int
+    lines: int = 1
+    bands: int = 1
 
     @property
     def columns(self) -> int:
         """Of a tile."""
         return self.width * self.vectors
+
+    @property
+    def registers(self) -> int:
+        """That the sums of a tile take."""
+        return self.rows * self.lines * self.vectors * self.bands
 
 
 def tiling(kernel: Contraction, target: Target) -> Tiling:
@@ -59,7 +68,7 @@ def tiling(kernel: Contraction, target: Target) -> Tiling:
     width = min(target.vector_bytes // itemsize, 1 << (n - 1).bit_length())
     across = -(-n // width)
     far = _FAR * (abs(kernel.right.strides[-1]) * itemsize >= _PAGE)
-    best, least = (1, 1), math.inf
+    best, least = (1, 1, 1, 1), math.inf
     for vectors in range(1, min(_MOST_VECTORS, across) + 1):
         for rows in range(1, min(most, m) + 1):
             if rows * vectors + vectors + 1 > target.registers:
@@ -67,13 +76,24 @@ def tiling(kernel: Contraction, target: Target) -> Tiling:
             kinds = [(r, v, a * b) for r, a in _cut(m, rows) for v, b in _cut(across, vectors)]
             spent = sum(count * _cycles(r, v, depth, far) for r, v, count in kinds) * (1 + _VARIANT * len(kinds))
             if spent < least * 0.999:
-                best, least = (rows, vectors), spent
-    rows, vectors = best
+                best, least = (rows, vectors, 1, 1), spent
+    for lines in _divisors(kernel.rows[-2:-1]):
+        for bands in _divisors(kernel.columns[-2:-1]):
+            rows, vectors = m * lines, across * bands
+            if (lines, bands) == (1, 1) or rows > most or rows * vectors + vectors + 1 > target.registers:
+                continue
+            spent = _cycles(rows, vectors, depth, far) / (lines * bands) * (1 + _VARIANT)
+            if spent < least * 0.999:
+                best, least = (m, across, lines, bands), spent
+    rows, vectors, lines, bands = best
     steps = min(kernel.block, depth) * itemsize
     group = max(GROUP_BYTES // (rows * steps), 1)
-    wanted = min(_LATENCY * _PER_CYCLE, target.registers - vectors - 1) / (rows * vectors)
-    unroll = _unroll(kernel, max(_UNROLL, math.ceil(wanted)))
-    return Tiling(width, rows, vectors, unroll, max(min(unroll, int(wanted + 0.5)), 1), group)
+    return Tiling(width, rows, vectors, _unroll(kernel), group, lines, bands)
+
+
+def _divisors(size: Shape) -> list[int]:
+    """Of the one number, or of none."""
+    return [i for i in range(1, math.prod(size) + 1) if math.prod(size) % i == 0]
 
 
 def _cut(size: int, piece: int) -> list[tuple[int, int]]:
@@ -86,9 +106,9 @@ def _cycles(rows: int, vectors: int, depth: int, far: float) -> float:
     return depth * (step + far + _FROM_LEFT * rows + _FROM_RIGHT * vectors) + rows * vectors + _TILE
 
 
-def _unroll(kernel: Contraction, most: int) -> int:
-    """A divisor of every trip count of the innermost loop: all of a short one inside others, else `most` or less."""
+def _unroll(kernel: Contraction) -> int:
+    """A divisor of every trip count of the innermost loop: all of a short one inside others."""
     if len(kernel.terms) > 1 and kernel.terms[-1] <= _SHORT:
         return kernel.terms[-1]
     counts = (kernel.block, kernel.terms[0] % kernel.block) if len(kernel.terms) == 1 else (kernel.terms[-1],)
-    return next(u for u in range(min(most, _SHORT), 0, -1) if all(n % u == 0 for n in counts))
+    return _UNROLL if all(n % _UNROLL == 0 for n in counts) else 1

@@ -19,6 +19,7 @@ from .items import Item, Root, grouped
 from .kernel import ELEMENT, Access, Buffer, Contraction, Node, Store
 
 BLOCK = 512  # terms summed in registers: more make a float32 sum less accurate, fewer cost traffic
+FEW = 3  # rows: tiles that have so many can have several steps of the axis before
 
 Strides = tuple[int, ...]
 
@@ -105,7 +106,7 @@ def _merged(
     sizes: Sequence[int], order: Iterable[list[int]], accesses: Sequence[Access]
 ) -> tuple[tuple[Strides, Strides, Strides, Strides], list[Access]]:
     """The sizes of the axes group by group, and the accesses over them; neighbours in a group are one axis where
-    every access walks them as one. The longest of the rows is the last, which the tiles have."""
+    every access walks them as one. Where the last of the rows, which the tiles have, is very short, the longest is."""
     vectors = {a.strides for a in accesses}
     runs: list[list[int]] = []
     groups: list[Strides] = []
@@ -116,7 +117,7 @@ def _merged(
                 mine[-1].append(i)
             else:
                 mine.append([i])
-        if number == 1:
+        if number == 1 and mine and math.prod(sizes[i] for i in mine[-1]) < FEW:
             mine.sort(key=lambda run: math.prod(sizes[i] for i in run))
         groups.append(tuple(math.prod(sizes[i] for i in run) for run in mine))
         runs += mine
