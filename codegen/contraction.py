@@ -6,8 +6,8 @@
 Around the tiles go, from the outside: the batch and the slower axes of rows and columns, blocks of terms, groups of
 tiles of rows, panels of columns, tiles. The tiles at the right and lower edges are smaller and written apart; the
 last vector of a row is masked where its end is. A tile that has all of the last axis of rows, or of columns, may have
-several steps of the next slower one: `lines` of rows, `bands` of columns. Each element is summed in the order of the
-terms whatever tile it lies in, so neither the tiling nor the chunks change a bit of it.
+several steps of the next slower one: `lines` of rows, `bands` of columns. Each element is summed in one order of the
+terms whatever tile it lies in, so the chunks change no bit of it.
 
 The operations on a finished product are written for each vector of the tile where they are few. Else the tile goes
 to the stack, and a loop over it runs them.
@@ -237,9 +237,13 @@ class ProductEmitter(NodeEmitter):
         branch(self.code, last, lambda: self.finish(tile, after), lambda: self.store_tile(tile, partial, after))
 
     def sum(self, tile: Tile, sums: Sequence[Vec], length: str) -> list[Vec]:
-        """`sums` with the terms of the block added, in order."""
+        """`sums`, zeros, with the terms of the block added: in order, or in chains that are then added up."""
         counts = [length, *(str(n) for n in self.product.terms[1:])]
-        return self.steps(tile, counts, tile.left, tile.right, sums)
+        chains = self.steps(tile, counts, tile.left, tile.right, [*sums] * self.cut.chains)
+        total = chains[: len(sums)]
+        for start in range(len(sums), len(chains), len(sums)):
+            total = [self.lanes.add(a, b) for a, b in zip(total, chains[start : start + len(sums)], strict=True)]
+        return total
 
     def steps(self, tile: Tile, counts: Sequence[str], left: str, right: str, sums: Sequence[Vec]) -> list[Vec]:
         k = self.product
@@ -255,8 +259,10 @@ class ProductEmitter(NodeEmitter):
 
         def inner(i: str, now: list[Vec]) -> list[Vec]:
             x, y = moved(i)
+            now, size = list(now), tile.height * tile.breadth
             for u in range(self.cut.unroll):
-                now = self.step(tile, x, y, u * by_left, u * by_right, now)
+                mine = slice(u % self.cut.chains * size, (u % self.cut.chains + 1) * size)
+                now[mine] = self.step(tile, x, y, u * by_left, u * by_right, now[mine])
             return now
 
         if len(counts) > 1:

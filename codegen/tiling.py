@@ -36,13 +36,15 @@ GROUP_BYTES = 1 << 18  # of the left operand, read again for each panel of colum
 @dataclass(frozen=True, slots=True)
 class Tiling:
     """`width` lanes a vector; a tile has `rows` and `vectors`, in each of `lines` steps of the next slower axis of rows
-    and `bands` steps of that of columns; a step of the loop over terms is written `unroll` times; the rows of `group`
-    tiles are done before the next panel of columns."""
+    and `bands` steps of that of columns; a step of the loop over terms is written `unroll` times, which go to `chains`
+    sums in turn, so that a tile of few sums need not wait for each; the rows of `group` tiles are done before the next
+    panel of columns."""
 
     width: int
     rows: int
     vectors: int
     unroll: int
+    chains: int
     group: int
     lines: int = 1
     bands: int = 1
@@ -88,7 +90,9 @@ def tiling(kernel: Contraction, target: Target) -> Tiling:
     rows, vectors, lines, bands = best
     steps = min(kernel.block, depth) * itemsize
     group = max(GROUP_BYTES // (rows * steps), 1)
-    return Tiling(width, rows, vectors, _unroll(kernel), group, lines, bands)
+    wanted = min(_LATENCY * _PER_CYCLE, target.registers - vectors * bands - 1) / (rows * lines * vectors * bands)
+    unroll = _unroll(kernel, max(_UNROLL, math.ceil(wanted)))
+    return Tiling(width, rows, vectors, unroll, max(min(unroll, int(wanted + 0.5)), 1), group, lines, bands)
 
 
 def _divisors(size: Shape) -> list[int]:
@@ -106,9 +110,9 @@ def _cycles(rows: int, vectors: int, depth: int, far: float) -> float:
     return depth * (step + far + _FROM_LEFT * rows + _FROM_RIGHT * vectors) + rows * vectors + _TILE
 
 
-def _unroll(kernel: Contraction) -> int:
-    """A divisor of every trip count of the innermost loop: all of a short one inside others."""
+def _unroll(kernel: Contraction, most: int) -> int:
+    """A divisor of every trip count of the innermost loop: all of a short one inside others, else `most` or less."""
     if len(kernel.terms) > 1 and kernel.terms[-1] <= _SHORT:
         return kernel.terms[-1]
     counts = (kernel.block, kernel.terms[0] % kernel.block) if len(kernel.terms) == 1 else (kernel.terms[-1],)
-    return _UNROLL if all(n % _UNROLL == 0 for n in counts) else 1
+    return next(u for u in range(min(most, _SHORT), 0, -1) if all(n % u == 0 for n in counts))
