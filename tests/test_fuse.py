@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from kernels import black_scholes, cross_entropy, layer_norm, softmax
 
 from jitgrad.ir.builder import FunctionBuilder
-from jitgrad.ir.fuse import CallKernel, LoopKernel, schedule, to_text, views
+from jitgrad.ir.fuse import Buffer, CallKernel, LoopKernel, schedule, to_text, views
 from jitgrad.ir.fuse.items import cost
+from jitgrad.ir.fuse.schedule import ALIGN, lay_out
 from jitgrad.ir.ops import TABLE
 from jitgrad.ir.ops.shape import diagonal_window
 from jitgrad.ir.types import TensorType, f32, f64, i64
@@ -281,3 +282,22 @@ def test_every_op_and_every_node_of_a_kernel_has_a_cost_and_nothing_else():
     assert cost("load") == cost("sum") == cost("exp") > cost("div") > cost("add") > cost("const")
     with pytest.raises(ValueError, match="no op 'laod' with a cost"):
         cost("laod")
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 200)), max_size=25))
+def test_temporaries_that_live_together_are_apart(lives):
+    """Each temporary lies at the first place where it touches nothing that is alive."""
+    buffers = [Buffer(f"t{i}", f32, n, ("temp", 0)) for i, (_, _, n) in enumerate(lives)]
+    spans = {b: (min(a, z), max(a, z)) for b, (a, z, _) in zip(buffers, lives, strict=True)}
+    kernels = [CallKernel("use", [], [b for b in buffers if i in spans[b]], {}) for i in range(13)]
+    total = lay_out(kernels)
+    placed = {}
+    for b in sorted(buffers, key=lambda b: spans[b][0]):
+        size = -(-b.nbytes // ALIGN) * ALIGN
+        alive = [p for other, p in placed.items() if spans[other][1] >= spans[b][0]]
+        starts = [s for s in sorted({0, *(end for _, end in alive)})
+                  if all(s + size <= begin or s >= end for begin, end in alive)]
+        if size:
+            assert b.place[1] == starts[0]
+            placed[b] = (starts[0], starts[0] + size)
+    assert total == max((end for _, end in placed.values()), default=0)

@@ -5,6 +5,9 @@ Imports: everything else in this package.
 
 from __future__ import annotations
 
+import bisect
+import heapq
+import sys
 from collections.abc import Mapping, Sequence
 
 from ..core import Function
@@ -218,18 +221,28 @@ def lay_out(kernels: Sequence[Kernel]) -> int:
             if buffer.place[0] == "temp":
                 first.setdefault(buffer, i)
                 last[buffer] = i
-    live: list[tuple[int, int, int]] = []  # begin, end, last kernel; by begin
+    free: list[tuple[int, int]] = [(0, sys.maxsize)]  # from, to; in order, apart
+    taken: list[tuple[int, int, int]] = []  # a heap: last kernel, from, to
     total = 0
     for buffer, start in first.items():
-        live = [a for a in live if a[2] >= start]
+        while taken and taken[0][0] < start:
+            _give_back(free, *heapq.heappop(taken)[1:])
         size = -(-buffer.nbytes // ALIGN) * ALIGN
-        at = 0
-        for begin, end, _ in live:
-            if at + size <= begin:
-                break
-            at = max(at, end)
+        i = next(i for i, (begin, end) in enumerate(free) if end - begin >= size)
+        at, end = free[i]
+        free[i : i + 1] = [(at + size, end)] if at + size < end else []
         buffer.place = ("temp", at)
-        live.append((at, at + size, last[buffer]))
-        live.sort()
+        heapq.heappush(taken, (last[buffer], at, at + size))
         total = max(total, at + size)
     return total
+
+
+def _give_back(free: list[tuple[int, int]], begin: int, end: int) -> None:
+    """Add a piece to those that are free, as one with its neighbours where it touches them."""
+    if begin == end:
+        return
+    i = bisect.bisect(free, (begin, end))
+    before = 1 if i and free[i - 1][1] == begin else 0
+    after = 1 if i < len(free) and free[i][0] == end else 0
+    whole = (free[i - 1][0] if before else begin, free[i][1] if after else end)
+    free[i - before : i + after] = [whole]
