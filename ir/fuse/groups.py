@@ -12,7 +12,7 @@ Cheap items made from memory alone are no members at all (`inline`). Row scalars
 a time, so a group takes no more of them than its rows are long (`_row_budget`).
 
 Invariants: the graph of groups has no cycle; a group's `cuts` divide one another, so one loop nest has them.
-Imports: `inline`, `items`, `pack`, `parts`, `prepare`, `reasons`, `transpose`, `unroll`, `views`.
+Imports: `inline`, `items`, `pack`, `parts`, `prepare`, `reasons`, `transpose`, `unroll`, `views`, `kernel`.
 """
 
 from __future__ import annotations
@@ -327,7 +327,7 @@ class Grouping:
     def joint(self, a: Group, b: Group) -> Fit | str:
         """How two groups would be one, or why they cannot be (of `reasons`)."""
         into, other = _larger_first(a, b)
-        if into.call is not None and (other.call is not None or not all(_may_follow(into, i) for i in other.items())):
+        if into.call is not None and other.call is not None:
             return reasons.FOLLOW
         if into.call is not None and any(other in self._makers(ref.root) for ref in leaves(into.call.args)):
             return reasons.PLACE  # a call's operands are whole before it begins
@@ -346,6 +346,8 @@ class Grouping:
             return reasons.ROWS
         if not self._edges_in_place(into, other, inner):
             return reasons.PLACE
+        if into.call is not None and not all(_may_follow(into, i) for i, _ in other.members):
+            return reasons.FOLLOW
         return Fit(ELEMENT, inner, kept, cuts)
 
     def _joint_rows(self, into: Group, other: Group) -> Fit | str:
