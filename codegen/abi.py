@@ -17,7 +17,7 @@ and each has the address of its data at `offset`.
 
 Invariants: outputs, arena and table overlap nothing; inputs may overlap each other, but for those that a result
 overwrites, whose outputs are not looked at.
-Imports: `ir.errors`, `ir.fuse`, `ir.types`, `control`, `text`.
+Imports: `ir.core`, `ir.errors`, `ir.fuse`, `ir.types`, `control`, `text`.
 """
 
 from __future__ import annotations

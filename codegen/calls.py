@@ -3,7 +3,7 @@
 Each becomes a function over its buffers, one for those that are alike, and a call in the program under construction;
 operands but those of matmul and transpose are row-major.
 
-Imports: `ir.fuse`, `abi`, `control`, `matmul`, `sort`, `target`, `text`.
+Imports: `ir.fuse`, `abi`, `control`, `matmul`, `sort`, `target`, `text`, `ir.types`.
 """
 
 from __future__ import annotations

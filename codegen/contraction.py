@@ -12,7 +12,7 @@ terms whatever tile it lies in, so the chunks change no bit of it.
 The operations on a finished product are written for each vector of the tile where they are few. Else the tile goes
 to the stack, and a loop over it runs them.
 
-Imports: `ir.fuse`, `ir.types`, `abi`, `control`, `fork`, `loops`, `target`, `text`, `tiling`.
+Imports: `ir.fuse`, `ir.types`, `abi`, `control`, `target`, `text`, `tiling`, `memory`, `nodes`.
 """
 
 from __future__ import annotations

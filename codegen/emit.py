@@ -8,7 +8,7 @@ minimum order -0.0 below +0.0.
 No lowering can fault. An integer divisor of zero is replaced by 1 and reported through `Lanes.trap`; the
 smallest integer divided by -1 wraps.
 
-Imports: `ir.types`, `text`, `vectormath`. To lower a new elementwise op, add its line to `LOWER`.
+Imports: `ir.core`, `ir.types`, `text`, `vectormath`. To lower a new elementwise op, add its line to `LOWER`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A transposed operand is a flag and a leading dimension, never a copy; a batch is a loop. The library is that of
 the package scipy-openblas32 (32-bit integers, C interface, names with the prefix `scipy_`).
 
-Imports: `ir.fuse`, `abi`, `alike`, `control`, `fork`, `text`. The package is loaded by `blas()`.
+Imports: `ir.fuse`, `abi`, `alike`, `control`, `fork`, `text`, `ir.types`. The package is loaded by `blas()`.
 """
 
 from __future__ import annotations

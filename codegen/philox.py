@@ -3,7 +3,7 @@
 A 32-bit word lies in the low half of an i64 lane while it is worked on, so that a product of two words is
 one multiplication (pmuludq on x86-64).
 
-Imports: `ir.philox` (the constants), `text`.
+Imports: `ir.philox` (the constants), `text`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ A kernel is timed as a program of its own over the memory of the whole one, whic
 flags that it reads are sound. The time is the smallest of many calls in a row, less that of a program without kernels:
 what it touches lies in the caches as far as it fits.
 
-Imports: `ir.fuse`, `compiler`, `cores`, `machine`, `target`.
+Imports: `ir.core`, `ir.fuse`, `compiler`, `cores`, `executable`, `machine`, `target`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Ascending puts nan last, descending first (it is the reverse of the stable ascen
 line). A line is copied to scratch, merged back and forth between two halves of it, and written out; the
 merges of one width are one loop over all places, whose choice is a select, so that no branch is mispredicted.
 
-Imports: `ir.fuse`, `abi`, `control`, `target`, `text`.
+Imports: `ir.fuse`, `abi`, `control`, `target`, `text`, `ir.types`.
 """
 
 from __future__ import annotations

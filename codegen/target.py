@@ -1,6 +1,6 @@
 """The machine that code is generated for: what LLVM is told of it, and how wide kernels are.
 
-Imports: `ir.fuse`. llvmlite is imported by `host()`, when code is first generated.
+Imports: `ir.fuse`, `control`. llvmlite is imported by `host()`, when code is first generated.
 """
 
 from __future__ import annotations

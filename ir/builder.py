@@ -8,7 +8,7 @@ last operand that is not one.
 
 `pullback` and `pushforward` apply an op's derivative rules with any builder.
 
-Imports: `core`, `ops`, `types`.
+Imports: `core`, `ops`, `types`, `errors`.
 """
 
 from __future__ import annotations

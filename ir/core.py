@@ -13,8 +13,8 @@ Invariants (checked by `verify`, each stated in its header):
   - `attrs` is a dict by convention never changed after it was given to an `Instr`; its values are
     immutable (int, float, bool, str, DType, tuples of them, a Function, or a read-only array).
 
-Imports: `types`. Why no use lists: they would make values mutable; a pass that needs uses counts them
-in one walk.
+Imports: `types`, `errors`. Why no use lists: they would make values mutable; a pass that needs uses counts them in
+one walk.
 """
 
 from __future__ import annotations

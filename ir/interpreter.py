@@ -6,7 +6,7 @@ that gives the IR a meaning (rewrites, derivatives, compiled code) is tested aga
 Invariants: results are ndarrays of exactly the types that inference gives, 0-d ones included. They may be
 views of arguments or read-only; who owns memory is not the IR's business.
 
-Imports: `builder`, `core`, `ops`, `types`.
+Imports: `builder`, `core`, `ops`, `types`, `errors`.
 """
 
 from __future__ import annotations

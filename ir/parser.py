@@ -5,7 +5,7 @@ run from `;` to the end of the line. Names are resolved here, so the text of an 
 function or op is a ParseError with its line and a caret; what the text means (types, attributes, edges) is
 the business of `verify`.
 
-Imports: `core`, `ops`, `types`, `printer` (quoting).
+Imports: `core`, `ops`, `types`, `printer` (quoting), `errors`.
 """
 
 from __future__ import annotations

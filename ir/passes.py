@@ -7,7 +7,7 @@ does not, for it removes what steers differentiation.
 
 With VERIFY_EACH (or the argument of `run_pipeline`) the result of every pass is verified; tests set it.
 
-Imports: `core`, `ops`, `gathers`, `pads`, `rewrite`, `rules`, `scatters`, `verify`.
+Imports: `core`, `ops`, `gathers`, `pads`, `rewrite`, `rules`, `scatters`, `verify`, `errors`.
 """
 
 from __future__ import annotations

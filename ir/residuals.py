@@ -22,7 +22,7 @@ The prices are in bytes: the memory traffic that takes as long. One pass is a va
 
 What is computed again is computed by the same instructions, so it is the same to the last bit.
 
-Imports: `builder`, `core`, `costs`, `gathers` (what can trap), `mincut`.
+Imports: `builder`, `core`, `costs`, `gathers` (what can trap), `mincut`, `ops`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ that can trap stays where it was until `dce` finds that nothing is lost.
 
 Of two rules for one op the first that applies wins.
 
-Imports: `patterns`, `rewrite`, `view_rules`, `interpreter` (to fold constants), `ops`, `types`.
+Imports: `patterns`, `rewrite`, `view_rules`, `interpreter` (to fold constants), `ops`, `types`, `core`, `errors`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ added to x first: -0.0, which changes no bit (and is not done at all in place: s
 Invariants: values change in the order of additions and the sign of zeros only, where factors are finite; where one is
 not, nan may stand for an infinity.
 
-Imports: `rewrite`, `rules`, `core`, `ops`, `types`.
+Imports: `rewrite`, `rules`, `core`, `gathers`.
 """
 
 from __future__ import annotations

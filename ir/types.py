@@ -6,7 +6,7 @@ this module too (broadcasting, axis normalisation, strides), for a dimension is 
 a symbol later.
 
 Invariants: a `TensorType` is immutable and hashable; a dimension is a non-negative int.
-Imports: the standard library and numpy. Everything else in `ir` stands on this module.
+Imports: `errors`, numpy. Everything else in `ir` stands on this module.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ An instruction
 A type
   T1  has a dtype of the table and sizes that are ints, none negative.
 
-Imports: `core`, `ops`, `types`.
+Imports: `core`, `ops`, `types`, `errors`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ A tensor is filled at random (floats from a normal distribution, integers 0 or 1
 into any axis of two or more) unless a value follows: a number for all of it, or nested lists. Everything
 else means what it means in Python, keyword arguments too.
 
-Imports: `ir.types` and numpy.
+Imports: `errors`, `ir.types`, numpy.
 """
 
 from __future__ import annotations

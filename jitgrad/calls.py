@@ -6,8 +6,8 @@ it: runs the program, commits the effects, builds what the function returns.
 
 Invariants: effects are committed once, after the program has run and everything that can raise has been
 checked; compiled code that writes to inputs in place does so after all that can fail in it.
-Imports: `recording`, `leaving`, `program`, `reads`, `watcher`, `signature`, `pytree`, `inplace`, `state`, and of
-`codegen` where arrays lie.
+Imports: `recording`, `leaving`, `program`, `reads`, `watcher`, `signature`, `sources`, `pytree`,
+`inplace`, `tensors`, `state`, `errors`, `autograd`, `functional.creation`, `ir`, and of `codegen` where arrays lie.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ write counts in the storage's version, so that a backward that saved the old val
 tensor takes the result's place in the graph; a view takes its base along (`autograd.views`). Inside a
 recording the write is noted, and done when the compiled program has run.
 
-Imports: `functional`, `autograd.views`, `dispatch`, `tensors`, `state`, `errors`.
+Imports: `functional`, `autograd.views`, `dispatch`, `tensors`, `state`, `errors`, `ir.types`, `rng`.
 """
 
 from __future__ import annotations

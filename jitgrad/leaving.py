@@ -8,7 +8,7 @@ The graph that the recorded function built is audited too: a result whose graph 
 (its buffers freed by a backward inside, a saved value overwritten) gets a node that raises what eager raises.
 
 Invariants: places refer only to places before them.
-Imports: `recording`, `sources`, `autograd`, `pytree`, `tensors`, `state`.
+Imports: `recording`, `sources`, `autograd`, `pytree`, `tensors`, `state`, `dispatch`, `errors`, `ir.core`.
 """
 
 from __future__ import annotations

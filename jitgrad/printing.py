@@ -2,7 +2,7 @@
 
 Numbers of one tensor share a width and a style: whole numbers with a bare point, four decimals, or
 scientific where the range is wide. Large tensors show their edges only.
-Imports: `tensors`, `state`, `ir.core`.
+Imports: `tensors`, `state`, `ir.core`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ cotangents, so gradients of any order are compiled.
 
 Invariants: residuals and results are fresh arrays, but for results that overwrite an input in place; inputs that
 the backward reads again are kept by reference and their version is checked.
-Imports: `autograd.graph`, `locks`, `tensors`, `state`, `ir`; `codegen` only when something is compiled.
+Imports: `autograd.graph`, `locks`, `tensors`, `state`, `errors`, `ir`; `codegen` only when something is compiled.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ generator advances when the compiled program has run.
 
 Invariants: the stream depends on the seed and on the order of draws alone. Thread-safe as far as integers
 are: two threads that draw from one generator may draw the same numbers.
-Imports: `dispatch`, `tensors`, `state`, `errors`, `ir.philox`.
+Imports: `dispatch`, `tensors`, `state`, `errors`, `ir.philox`, `ir.types`.
 """
 
 from __future__ import annotations

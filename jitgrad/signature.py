@@ -6,7 +6,7 @@ the same object; the values of static leaves (bool, int, str, None, dtypes, NumP
 True are two; of a float or an np.float64 only that it is one, for these are runtime scalars inside a trace; of any
 other object which it is. Grad mode and default dtype complete it.
 
-Imports: `exact`, `attributes`, `pytree`, `tensors`, `state`.
+Imports: `exact`, `attributes`, `pytree`, `tensors`, `state`, `ir.core`, `ir.types`.
 """
 
 from __future__ import annotations

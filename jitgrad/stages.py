@@ -1,6 +1,6 @@
 """The native stages of a program, for `jitgrad dump`: its kernels with what is known of them, its LLVM, its code.
 
-Imports: `arguments`, `calls`, `program`, `ir.fuse`, `codegen`.
+Imports: `arguments`, `calls`, `program`, `ir.fuse`, `codegen`, `ir.core`.
 """
 
 from __future__ import annotations

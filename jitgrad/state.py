@@ -2,7 +2,7 @@
 
 One thread-local object, read on every operation, so it is plain attributes and nothing else.
 
-Imports: the standard library.
+Imports: `ir.types`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ The slots are fixed early: compiled callables read them by offset.
 
 Invariants: a tensor with `_node` requires grad; `_weak` marks a number inside a recording (0-d, yields to the
 dtype of any tensor) and is its class there: float, or np.float64, which is one too.
-Imports: `state`, `errors`, `layout`, `ir.types`.
+Imports: `state`, `errors`, `layout`, `ir.types`, `ir.core`.
 """
 
 from __future__ import annotations

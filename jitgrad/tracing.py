@@ -8,7 +8,8 @@ traced function is simply called: it becomes part of the outer program.
 Invariants: a recording that could not be guarded (see `reads`) serves the call that made it and is not
 kept; entries keep neither arguments nor captured tensors alive, and go when one of the objects dies that they are
 guarded by, as they can never serve again.
-Imports: `calls`, `recording`, `program`, `reads`, `watcher`, `signature`, `pytree`, `sources`, `state`.
+Imports: `calls`, `recording`, `program`, `reads`, `watcher`, `signature`, `pytree`, `sources`, `state`, `locks`,
+`memory`, `tensors`.
 """
 
 from __future__ import annotations

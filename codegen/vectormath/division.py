@@ -3,7 +3,7 @@
 The quotient, truncated, times y is subtracted from x. As long as the quotient is small enough that this is
 exact, it is done for all lanes at once; else lane by lane, by long division of the mantissas.
 
-Imports: `text`, `formats`.
+Imports: `text`, `formats`, `ir.types`.
 """
 
 from __future__ import annotations

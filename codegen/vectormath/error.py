@@ -1,6 +1,6 @@
 """erf.
 
-Imports: `text`, `formats`, `exponential`, `coefficients`.
+Imports: `text`, `exponential`, `coefficients`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ x = n log 2 + r with an integer n and |r| <= log(2) / 2; then e^x = 2^n e^r. The
 the exponent bits. Where it can leave the range of the format it is applied in two factors, the second
 multiplication rounding once into the denormals or to infinity.
 
-Imports: `text`, `formats`, `coefficients`.
+Imports: `text`, `formats`, `coefficients`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ The argument is moved by the recurrence into an interval with a polynomial or up
 series holds; negative arguments are reflected. Formulas: NIST Digital Library of Mathematical Functions,
 sections 5.5, 5.11, 5.15 (https://dlmf.nist.gov).
 
-Imports: `ir.special` (series and derivatives of the cotangent as numbers), `text`, `formats`, `exact`,
-`logarithm`, `trigonometric`, `coefficients`.
+Imports: `ir.special` (series and derivatives of the cotangent as numbers), `text`, `formats`, `exact`, `logarithm`,
+`trigonometric`, `coefficients`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 x = 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2); then log x = k log 2 + log(1 + f), the latter as
 f - f^2 / 2 + ... so that the largest term is exact.
 
-Imports: `text`, `formats`, `exact`, `coefficients`.
+Imports: `text`, `formats`, `exact`, `coefficients`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 f32 is computed in f64 as 2^(y log2 x). f64 takes log x in two parts, for an error of the exponent is
 multiplied by up to 700.
 
-Imports: `text`, `formats`, `exact`, `exponential`, `logarithm`, `coefficients`.
+Imports: `text`, `formats`, `exact`, `exponential`, `logarithm`, `coefficients`, `ir.types`.
 """
 
 from __future__ import annotations

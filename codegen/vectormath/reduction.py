@@ -6,7 +6,7 @@ bits of 2 / pi that matter (M. Payne and R. Hanek, "Radian reduction for trigono
 18, 1983): correct for every finite angle, slow, and taken only if some lane needs it. An infinite angle
 leaves nan.
 
-Imports: `text`, `formats`, `coefficients`.
+Imports: `text`, `formats`, `coefficients`, `ir.types`.
 """
 
 from __future__ import annotations

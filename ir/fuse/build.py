@@ -7,7 +7,7 @@ depend on) and phase (how many row reductions stand before them), and each phase
 Keep or compute again: what a later phase needs of an earlier one is loaded from where it is stored anyway, or,
 when computing it again costs more than `KEEP_COST`, from a scratch row in L1; else it is computed again.
 
-Imports: `items`, `groups`, `kernel`, `views`.
+Imports: `core`, `types`, `items`, `groups`, `kernel`, `views`.
 """
 
 from __future__ import annotations

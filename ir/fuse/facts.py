@@ -6,7 +6,7 @@ a division, a root, a maximum, ... as one, a multiply-add as two, and exp, log, 
 for one f32 on a machine with FMA (`_FUNCTIONS`, which a test compares with the code). Operations on integers and bools
 are no flops.
 
-Imports: `kernel`, `types` of the IR.
+Imports: `kernel`, and `core` and `types` of the IR.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Gathers pushed through elementwise producers: the element that is asked for is computed, not the whole array.
 
-Imports: `items`, `views`. `prepare`, which owns the program that is written to, for its type alone.
+Imports: `types`, `items`, `views`. `prepare`, which owns the program that is written to, for its type alone.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ What is turned into what:
   - matmul: a contraction, a call of BLAS, or multiplication and sum, which fuse (`factors`)
   - work over no elements: nothing; reductions of none: their identity
 
-Imports: `core`, `types`, `convolutions`, `factors`, `items`, `pick`, `views`.
+Imports: `core`, `types`, `convolutions`, `factors`, `items`, `pick`, `views`, `ops`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ exchanged it is the gradient of the other operand: of w with the cotangent as we
 exchanged, of x with w flipped over the cotangent between zeros (Dumoulin & Visin, "A guide to convolution arithmetic
 for deep learning", 2016).
 
-Imports: `record`, `infer`, `sampling`.
+Imports: `record`, `infer`, `sampling`, `errors`, `types`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Derivatives are partials, so one line gives both modes. Where a partial would be
 Reference: torch's derivative formulas, with torch's conventions at kinks (a tie of maximum gives each
 operand half).
 
-Imports: `record`, `infer`, `sampling`, `special` (functions that numpy lacks).
+Imports: `record`, `infer`, `sampling`, `errors`, `types`, `special` (functions that numpy lacks).
 """
 
 from __future__ import annotations

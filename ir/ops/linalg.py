@@ -3,7 +3,7 @@
 Gather, scatter and matmul carry leading batch axes, which are shared by their operands. An index must
 lie in [0, size): an index outside is an error (BoundsError), compiled code included, never a wild read.
 
-Imports: `record`, `infer`, `sampling`, `philox`.
+Imports: `record`, `infer`, `sampling`, `philox`, `errors`, `types`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ not name is not saved for it. The one rule of an op with any number of operands 
 them; it can name `wanted`, which says for each whether it is asked for. Rules are written against a builder
 (see `builder.Builder`): given the IR builder they make IR, given an eager builder they run at once.
 
-Imports: `types`, `errors`. The table itself is `ops.TABLE`.
+Imports: `types`. The table itself is `ops.TABLE`.
 """
 
 from __future__ import annotations

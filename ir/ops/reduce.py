@@ -3,7 +3,7 @@
 `sum` and `cumsum` are linear. `max` and `min` share the cotangent evenly among ties, as torch's amax.
 A reduction drops its axes; keepdim is a reshape that the user's face adds.
 
-Imports: `record`, `infer`, `sampling`, `shape`.
+Imports: `record`, `infer`, `sampling`, `shape`, `errors`, `types`.
 """
 
 from __future__ import annotations

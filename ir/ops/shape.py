@@ -4,7 +4,7 @@ Those with the trait 'view' are index maps of their operand; the scheduler never
 copy is cheaper. All of them are linear, so each has one transpose and no other derivative rule. numpy
 refs may return views of their inputs; who owns memory is the business of `jitgrad`.
 
-Imports: `record`, `infer`, `sampling`.
+Imports: `record`, `infer`, `sampling`, `errors`, `types`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Where `sets` is empty, a result without cotangent counts as one with zeros. Else
 a cotangent: `sets` lists sets of results (bit i: result i), and `backward` returns a group of gradients for each,
 which reads no other cotangent. A gradient with another set of cotangents is an error.
 
-Imports: `record`, `sampling`.
+Imports: `record`, `sampling`, `core`, `errors`, `infer`, `types`.
 """
 
 from __future__ import annotations

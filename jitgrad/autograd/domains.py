@@ -6,7 +6,7 @@ the way its handles become tensors and back:
   values   inside a recording: rules append to the IR being recorded;
   tensors  with create_graph=True: rules run as ordinary operations, so the gradient has a graph itself.
 
-Imports: `graph`, `dispatch`, `tensors`, `state`, `ir`.
+Imports: `graph`, `dispatch`, `tensors`, `state`, `ir`, `errors`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ all of its cotangents have arrived, and nothing needs counting. Gradients of lea
 added to `.grad` after the last node has run: an error half way leaves every `.grad` as it was. The loop is
 iterative and reentrant; what flows is arrays, IR values or tensors (see `domains`).
 
-Imports: `domains`, `graph`, `dispatch`, `tensors`, `state`.
+Imports: `domains`, `graph`, `dispatch`, `tensors`, `state`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ What a node keeps for its backward are `Saved` values: payload, storage and vers
 overwrite is found and named. The payloads of nodes recorded in a traced function are IR values.
 
 Invariants: a node never holds a tensor it produced (that would be a cycle); `release` drops what it saved.
-Imports: `tensors`, `state`, `ir.builder`, `ir.ops`.
+Imports: `tensors`, `ir.builder`, `ir.ops`, `errors`, `ir.core`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Hooks on tensors: see or replace a gradient on its way, keep the gradient of a non-leaf.
 
-Imports: `graph`, `state`, `errors`.
+Imports: `graph`, `state`, `errors`, `tensors`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A write to a view is a write to its base: the base becomes "the base with that r
 (`replaced`), and the view is taken from it anew. Every other view of the base follows when next used, for
 it remembers where the base was in the graph when it took its own place (`View.node`).
 
-Imports: `domains`, `dispatch`, `tensors`, `state`, `errors`.
+Imports: `domains`, `dispatch`, `tensors`, `state`, `errors`, `ir.ops.shape`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the functions share: reading axes, shapes and tensors from arguments, and naming graph nodes.
 
 Errors carry torch's words and the user's line.
-Imports: `tensors`, `dispatch`, `autograd.graph`, `ir.types`.
+Imports: `tensors`, `dispatch`, `autograd.graph`, `ir.types`, `errors`, `state`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Arranging elements anew: repeating, joining, splitting, turning, triangles and diagonals.
 
 Splitting, diagonals and windows give views, all else copies.
-Imports: `arguments`, `creation`, `elementwise`, `shaping`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `creation`, `elementwise`, `shaping`, `dispatch`, `tensors`, `ir.types`, `errors`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Elementwise functions that compare, combine truth values and bits, and select.
 
 Operands are brought to a common dtype and shape by torch's rules (`dispatch.operands`).
-Imports: `arguments`, `creation`, `elementwise`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `creation`, `elementwise`, `dispatch`, `tensors`, `ir.types`, `errors`, `state`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From one dtype to another, to Python values and to NumPy.
 
-Imports: `arguments`, `creation`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `creation`, `dispatch`, `tensors`, `ir.types`, `elementwise`, `ir.core`, `state`.
 """
 
 from __future__ import annotations

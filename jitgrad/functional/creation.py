@@ -2,7 +2,7 @@
 
 Inside a recording constructors emit constants; `from_numpy` always makes a concrete tensor, for it shares
 the caller's memory. Every function takes dtype, device ("cpu" or None) and requires_grad as torch's do.
-Imports: `arguments`, `dispatch`, `tensors`, `state`, `ir.types`.
+Imports: `arguments`, `dispatch`, `tensors`, `state`, `ir.types`, `errors`, `ir.ops`.
 """
 
 from __future__ import annotations

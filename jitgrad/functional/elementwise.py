@@ -1,7 +1,7 @@
 """Elementwise functions that compute: arithmetic, transcendental functions, rounding.
 
 Operands are brought to a common dtype and shape by torch's rules (`dispatch.operands`).
-Imports: `arguments`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `dispatch`, `tensors`, `ir.types`, `errors`, `state`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Indices outside are an IndexError, which compiled code raises too; where torch takes negative ones, they count from
 the end.
-Imports: `arguments`, `elementwise`, `indexing`, `shaping`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `elementwise`, `indexing`, `shaping`, `dispatch`, `tensors`, `ir.types`, `errors`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ what a bool mask selects depends on values, so a tensor as a mask is refused ins
 and NumPy's bools are known there.
 
 Imports: `arguments`, `comparison`, `creation`, `shaping`, `autograd.views`, `dispatch`, `tensors`, `ir.ops`,
-`ir.types`.
+`ir.types`, `errors`, `state`.
 """
 
 from __future__ import annotations

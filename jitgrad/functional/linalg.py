@@ -1,7 +1,8 @@
 """Products of vectors and matrices: matmul and its relatives, einsum, tensordot, trace.
 
 All of them end in the primitive `matmul` (batched) or, for vectors, in a product and a sum.
-Imports: `arguments`, `elementwise`, `reductions`, `shaping`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `elementwise`, `reductions`, `shaping`, `dispatch`, `tensors`, `ir.types`, `errors`,
+`arranging`.
 """
 
 from __future__ import annotations

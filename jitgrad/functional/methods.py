@@ -2,7 +2,7 @@
 
 A method is the function of the same name unless the table says otherwise. In-place methods come from
 `inplace`, those of the graph (`backward`, hooks) from `autograd.hooks`.
-Imports: every module of `functional`, `inplace`, `rng`, `autograd.hooks`, `tensors`.
+Imports: every module of `functional`, `inplace`, `autograd.hooks`, `tensors`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Scans and order: running sums, sorting, and what follows from it (topk, median, quantile, unique).
 
-Imports: `arguments`, `creation`, `elementwise`, `reductions`, `shaping`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `creation`, `elementwise`, `reductions`, `shaping`, `dispatch`, `tensors`, `ir.types`,
+`comparison`, `special`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A uniform number is the top 24 (float32) or 53 (float64) bits of its words times 2^-24 or 2^-53, in [0, 1).
 Normal numbers come in pairs from two uniforms (G. Box, M. Muller, "A note on the generation of random
 normal deviates", 1958). The draws are not torch's, only their distributions are.
-Imports: `arguments`, `creation`, `elementwise`, `reductions`, `rng`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `creation`, `elementwise`, `rng`, `dispatch`, `tensors`, `ir.types`, `errors`, `comparison`,
+`state`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Reductions over axes and the softmax family.
 
 `dim` is an axis, several, or None for all; `keepdim` keeps them with size 1.
-Imports: `arguments`, `creation`, `elementwise`, `shaping`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `creation`, `elementwise`, `shaping`, `dispatch`, `tensors`, `ir.types`, `errors`, `comparison`,
+`state`.
 """
 
 from __future__ import annotations

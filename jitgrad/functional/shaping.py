@@ -1,7 +1,7 @@
 """Shapes: views under other shapes and orders of axes, pieces, and what a tensor is.
 
 Views share memory as torch's do; what numpy cannot give as a view is a copy where torch copies too.
-Imports: `arguments`, `elementwise`, `dispatch`, `tensors`, `ir.types`.
+Imports: `arguments`, `elementwise`, `dispatch`, `tensors`, `ir.types`, `errors`.
 """
 
 from __future__ import annotations

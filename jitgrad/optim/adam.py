@@ -1,4 +1,7 @@
-"""Adam (Kingma and Ba, 2015), AMSGrad (Reddi et al., 2018), AdamW (Loshchilov and Hutter, 2019)."""
+"""Adam (Kingma and Ba, 2015), AMSGrad (Reddi et al., 2018), AdamW (Loshchilov and Hutter, 2019).
+
+Imports: `optimizer`, `functional`, `tensors`, `ir.types`.
+"""
 
 from __future__ import annotations
 

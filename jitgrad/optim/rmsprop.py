@@ -1,4 +1,7 @@
-"""RMSprop (Tieleman and Hinton, 2012), with the centred variant of Graves (2013)."""
+"""RMSprop (Tieleman and Hinton, 2012), with the centred variant of Graves (2013).
+
+Imports: `optimizer`, `functional.creation`, `tensors`, `ir.types`.
+"""
 
 from __future__ import annotations
 

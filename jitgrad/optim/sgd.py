@@ -1,4 +1,7 @@
-"""Stochastic gradient descent, with momentum (Sutskever et al., 2013) and Nesterov's variant of it."""
+"""Stochastic gradient descent, with momentum (Sutskever et al., 2013) and Nesterov's variant of it.
+
+Imports: `optimizer`, `tensors`.
+"""
 
 from __future__ import annotations
 

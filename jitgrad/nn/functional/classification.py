@@ -3,7 +3,7 @@
 The score of a target class is looked up by gather, so gather's check of bounds is the check of targets.
 Reductions are those of `losses`.
 
-Imports: `functional`, `losses`, `activations`, `dispatch`, `tensors`.
+Imports: `functional`, `losses`, `activations`, `dispatch`, `tensors`, `errors`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Written for any number of spatial axes.
 
-Imports: `functional`, `windows`, `dispatch`, `tensors`.
+Imports: `functional`, `windows`, `dispatch`, `tensors`, `errors`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Linear maps, embeddings and attention.
 
-Imports: `functional`, `activations`, `dispatch`, `tensors`.
+Imports: `functional`, `activations`, `dispatch`, `tensors`, `errors`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 All take torch's `reduction`, and the older pair `size_average`, `reduce` in torch's places.
 
-Imports: `functional`, `tensors`.
+Imports: `functional`, `tensors`, `dispatch`, `errors`.
 """
 
 from __future__ import annotations

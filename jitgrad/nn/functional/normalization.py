@@ -1,6 +1,6 @@
 """Normalization: over the last axes of a tensor, and to unit length.
 
-Imports: `functional`, `tensors`.
+Imports: `functional`, `tensors`, `dispatch`, `errors`.
 """
 
 from __future__ import annotations

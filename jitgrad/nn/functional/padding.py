@@ -1,6 +1,6 @@
 """Padding: with a constant, or with elements of the tensor itself.
 
-Imports: `functional`, `dispatch`, `tensors`.
+Imports: `functional`, `dispatch`, `tensors`, `errors`.
 """
 
 from __future__ import annotations

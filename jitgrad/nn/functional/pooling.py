@@ -1,6 +1,6 @@
 """Pooling over windows of spatial axes, one axis after the other.
 
-Imports: `functional`, `windows`, `dispatch`, `tensors`.
+Imports: `functional`, `windows`, `dispatch`, `tensors`, `errors`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A window of k positions along one axis is k strided slices. Axes are taken one after another, so a window
 of 3 by 3 is 6 slices and not 9. The gradient of a slice is a pad: no scattered writes anywhere.
 
-Imports: `functional`, `dispatch`, `tensors`.
+Imports: `functional`, `dispatch`, `tensors`, `ir.types`.
 """
 
 from __future__ import annotations
