@@ -13,6 +13,7 @@ Imports: `ir.fuse`, `ir.types`, `target`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..ir.fuse import Contraction
@@ -26,6 +27,7 @@ _PAGE = 4096
 _TILE = 12.0  # cycles to begin and end a tile
 _VARIANT = 0.03  # more for each kind of tile at an edge, which is compiled too
 _MOST_VECTORS = 6
+_MOST_STEPS = 16  # of a slower axis in a tile
 _WAY = 4096  # bytes: lines so far apart, or a multiple, share a set of the first cache
 _ROWS_IN_SET = 6  # of a tile, beside the right operand's lines: caches of eight ways and more keep them
 _SHORT = 8  # steps
@@ -71,33 +73,35 @@ def tiling(kernel: Contraction, target: Target) -> Tiling:
     across = -(-n // width)
     far = _FAR * (abs(kernel.right.strides[-1]) * itemsize >= _PAGE)
     best, least = (1, 1, 1, 1), math.inf
-    for vectors in range(1, min(_MOST_VECTORS, across) + 1):
-        for rows in range(1, min(most, m) + 1):
-            if rows * vectors + vectors + 1 > target.registers:
-                break
-            kinds = [(r, v, a * b) for r, a in _cut(m, rows) for v, b in _cut(across, vectors)]
-            spent = sum(count * _cycles(r, v, depth, far) for r, v, count in kinds) * (1 + _VARIANT * len(kinds))
-            if spent < least * 0.999:
-                best, least = (rows, vectors, 1, 1), spent
-    for lines in _divisors(kernel.rows[-2:-1]):
-        for bands in _divisors(kernel.columns[-2:-1]):
-            rows, vectors = m * lines, across * bands
-            if (lines, bands) == (1, 1) or rows > most or rows * vectors + vectors + 1 > target.registers:
+    for vectors, bands in _pieces(min(_MOST_VECTORS, across), across, kernel.columns):
+        for rows, lines in _pieces(min(most, m), m, kernel.rows):
+            height, breadth = rows * lines, vectors * bands
+            if height > most or height * breadth + breadth + 1 > target.registers:
                 continue
-            spent = _cycles(rows, vectors, depth, far) / (lines * bands) * (1 + _VARIANT)
+            kinds = [(r * lines, v * bands, a * b) for r, a in _cut(m, rows) for v, b in _cut(across, vectors)]
+            spent = sum(count * _cycles(r, v, depth, far) for r, v, count in kinds) / (lines * bands)
+            spent *= 1 + _VARIANT * len(kinds)
             if spent < least * 0.999:
-                best, least = (m, across, lines, bands), spent
+                best, least = (rows, vectors, lines, bands), spent
     rows, vectors, lines, bands = best
     steps = min(kernel.block, depth) * itemsize
     group = max(GROUP_BYTES // (rows * steps), 1)
     wanted = min(_LATENCY * _PER_CYCLE, target.registers - vectors * bands - 1) / (rows * lines * vectors * bands)
     unroll = _unroll(kernel, max(_UNROLL, math.ceil(wanted)))
+    if _recurs(kernel, rows) and rows * lines * vectors * bands + vectors * bands + rows + unroll > target.registers:
+        unroll = 1
     return Tiling(width, rows, vectors, unroll, max(min(unroll, int(wanted + 0.5)), 1), group, lines, bands)
 
 
-def _divisors(size: Shape) -> list[int]:
-    """Of the one number, or of none."""
-    return [i for i in range(1, math.prod(size) + 1) if math.prod(size) % i == 0]
+def _pieces(most: int, size: int, axes: Shape) -> Iterator[tuple[int, int]]:
+    """How much of the last of `axes`, of `size`, a tile can have, with one step of the axis before it; all of it with
+    several steps, as many as divide that axis."""
+    for piece in range(1, most + 1):
+        yield piece, 1
+    if most == size and len(axes) > 1:
+        for steps in range(2, min(axes[-2], _MOST_STEPS) + 1):
+            if axes[-2] % steps == 0:
+                yield size, steps
 
 
 def _cut(size: int, piece: int) -> list[tuple[int, int]]:
@@ -108,6 +112,13 @@ def _cut(size: int, piece: int) -> list[tuple[int, int]]:
 def _cycles(rows: int, vectors: int, depth: int, far: float) -> float:
     step = max(rows * vectors / _PER_CYCLE, (rows + vectors) / _PER_CYCLE, _LATENCY)
     return depth * (step + far + _FROM_LEFT * rows + _FROM_RIGHT * vectors) + rows * vectors + _TILE
+
+
+def _recurs(kernel: Contraction, rows: int) -> bool:
+    """Whether a number of the left operand is one row's at one step and another row's at the next, as of windows that
+    overlap: the compiler keeps such in registers, if it sees the steps together."""
+    down, step = kernel.left.strides[len(kernel.outer) - 1], kernel.left.strides[-1]
+    return down != 0 and step % down == 0 and 0 < abs(step // down) < rows
 
 
 def _unroll(kernel: Contraction, most: int) -> int:
