@@ -1,4 +1,5 @@
-"""Who may import whom: the directions of ARCHITECTURE.md, read from the source; and which names are public.
+"""Who may import whom: the directions of ARCHITECTURE.md, read from the source; what headers say of it; and which
+names are public.
 
 Every import statement counts, wherever it stands. Only the order inside `ir` leaves out those under
 `if TYPE_CHECKING`, which bind nothing when the program runs.
@@ -7,6 +8,7 @@ Every import statement counts, wherever it stands. Only the order inside `ir` le
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,22 +27,9 @@ MAY_IMPORT = {
     "face": {"numpy", "jitgrad"},
 }
 
-# ir from the bottom up: a module imports modules of earlier rows only.
-LAYERS = (
-    {"errors", "special", "philox", "mincut", "costs"},
-    {"types"},
-    {"core"},
-    {"ops"},
-    {"builder"},
-    {"verify", "printer", "interpreter"},
-    {"parser"},
-    {"rewrite"},
-    {"patterns"},
-    {"view_rules"},
-    {"rules"},
-    {"gathers", "pads"},
-    {"scatters"},
-    {"passes", "differentiate", "residuals", "absent", "fuse"},
+# The modules of ir, each of which imports only those before it: the list in its README.
+ORDER = re.findall(
+    r"`(\w+)/?`", (ROOT / "ir" / "README.md").read_text(encoding="utf-8").split("Where to look:")[1].split("\n\n")[0]
 )
 
 
@@ -108,11 +97,9 @@ def test_nothing_imports_the_face():
     assert not wrong, "\n".join(wrong)
 
 
-def layer_of(room: str) -> int:
-    for i, layer in enumerate(LAYERS):
-        if room in layer:
-            return i
-    raise AssertionError(f"ir/{room} stands in no layer: add it to LAYERS in {Path(__file__).name}")
+def place_of(room: str) -> int:
+    assert room in ORDER, f"ir/{room} is not in the list of ir/README.md"
+    return ORDER.index(room)
 
 
 def room_of(path: Path) -> str:
@@ -130,9 +117,87 @@ def test_ir_imports_downwards():
             parts = name.split(".")
             if parts[:2] != ["jitgrad", "ir"] or len(parts) < 3 or parts[2] == room:
                 continue
-            if layer_of(parts[2]) >= layer_of(room):
+            if place_of(parts[2]) >= place_of(room):
                 wrong.append(f"ir/{path.relative_to(FOLDERS['ir'])} imports {parts[2]}")
     assert not wrong, "\n".join(sorted(set(wrong)))
+
+
+MODULES = {module_of(folder, path): path for folder in FOLDERS for path in sources(folder)}
+
+
+def imported(name: str, *, deep: bool) -> set[str]:
+    """Modules of the project that module `name` imports: with `deep` all, else those it needs to be imported itself."""
+    path = MODULES[name]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    found = set()
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if not deep and (typing or isinstance(node, skipped)):
+            continue
+        todo += ast.iter_child_nodes(node)
+        if isinstance(node, ast.ImportFrom) and node.level:
+            package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+            origin = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+            for alias in node.names:
+                found.add(f"{origin}.{alias.name}" if f"{origin}.{alias.name}" in MODULES else origin)
+    return found
+
+
+def untrue(name: str, header: str) -> list[str]:
+    """What the `Imports:` of a header says too much or too little. Its first sentence names modules, as seen from one
+    of the packages around; a package stands for all in it. What is imported for types or in a function may be named.
+    """
+    sentence = re.search(r"^Imports: (.*?)\.(?:\s|$)", header, re.DOTALL | re.MULTILINE)
+    needed = imported(name, deep=False)
+    if sentence is None:
+        return ["has no `Imports:`"] if needed else []
+    parts = name.split(".")
+    said = {
+        word: {f"{'.'.join(parts[:i])}.{word}" for i in range(1, len(parts))} & set(MODULES)
+        for word in re.findall(r"`([^`]+)`", sentence[1])
+    }
+    named = {module for modules in said.values() for module in modules}
+    every = imported(name, deep=True)
+    wrong = [f"says {word}" for word, where in said.items() if not any(within(module, where) for module in every)]
+    if not re.search(r"\bevery(thing)?\b", sentence[1]):
+        wrong += [f"lacks {module.removeprefix('jitgrad.')}" for module in sorted(needed) if not within(module, named)]
+    return wrong
+
+
+def test_headers_name_what_is_imported():
+    wrong = []
+    for name, path in MODULES.items():
+        if not path.name.startswith("__"):
+            header = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            wrong += [f"{path.relative_to(ROOT)} {what}" for what in untrue(name, header)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_check_sees_an_untrue_header():
+    name = "jitgrad.ir.rewrite"
+    assert untrue(name, "Imports: `builder`, `core`, `ops`, `types`.") == []
+    assert untrue(name, "Imports: `builder`, `core`, `types`.") == ["lacks ir.ops"]
+    assert untrue(name, "Imports: `builder`, `core`, `fuse`, `no`, `ops`, `types`.") == ["says fuse", "says no"]
+    assert untrue(name, "What it is.") == ["has no `Imports:`"]
+
+
+def test_every_module_has_its_place_in_the_text():
+    """Under its folder in ARCHITECTURE.md, or in the header of the package that it is in."""
+    sections = re.split("^## ", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    lacking = []
+    for name, path in MODULES.items():
+        package, _, word = name.rpartition(".")
+        if path.name.startswith("__"):
+            continue
+        folder = next(f for f in ("jitgrad.ir", "jitgrad.codegen", "jitgrad") if within(name, {f})).rpartition(".")[2]
+        [section] = [text for text in sections if text.startswith(f"`{folder}/`")]
+        header = ast.get_docstring(ast.parse(MODULES[package].read_text(encoding="utf-8"))) or ""
+        if f"`{word}`" not in section and not re.search(rf"\b{word}\b", header):
+            lacking.append(name)
+    assert not lacking, "\n".join(lacking)
 
 
 @pytest.mark.parametrize("folder", ["ir", "codegen"])

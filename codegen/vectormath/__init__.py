@@ -4,7 +4,10 @@ Straight-line, branch-free code on any number of lanes, with the same bits whate
 with FMA nothing calls a library. Rare arguments (angles beyond 1e5 in f32 and 1e9 in f64, huge quotients
 in fmod) branch to slow and exact code. Large functions are written once a module and called.
 
-`bounds` says how accurate each function is; tools/derive_coefficients.py where the coefficients come from.
+`exponential`, `logarithm`, `power`, `trigonometric` (on the range `reduction` of angles), `inverse`, `error`, `gamma`
+and `division` have the functions; `formats` and `exact` what they share.
+
+`bounds` says how accurate each function is; tools/derive_coefficients.py where the `coefficients` come from.
 
 Imports: `ir`, `text`.
 """

@@ -2,6 +2,9 @@
 stands in the op's own record (`record.OpDef`) in the file of its family. Lowering alone lies elsewhere
 (`codegen.emit`), for the IR knows no LLVM.
 
+`elementwise`, `shape` (views, pad, concat), `reduce`, `linalg` (products, indexing, random bits), `convolution` and
+`structure` (`detach`, `custom_grad`) are the families; `infer` has what inference shares, `sampling` the samples.
+
 To add an op, add its record and follow the failing tests (CONTRIBUTING.md, "How to add an op").
 """
 

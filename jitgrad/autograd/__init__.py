@@ -1,7 +1,8 @@
 """Reverse-mode differentiation: `backward`, `grad`, `Function`, grad modes, `gradcheck`.
 
 `graph` holds the nodes, `engine` runs them, `domains` says over what (arrays, IR values, tensors), `hooks`
-and `function` are the user's ways in, `gradchecks` tests a gradient by finite differences.
+and `function` are the user's ways in (`custom`: in a recording), `modes` switches recording, `views` follows writes to
+shared memory, `gradchecks` tests a gradient by finite differences.
 """
 
 from __future__ import annotations

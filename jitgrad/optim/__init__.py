@@ -1,6 +1,6 @@
 """Optimizers: they read the gradients of parameters and update the parameters in place.
 
-`optimizer` has the base class (parameter groups, state, state dicts); each other module one method.
+`optimizer` has the base class (parameter groups, state, state dicts); `sgd`, `rmsprop` and `adam` one method each.
 """
 
 from .adam import Adam, AdamW

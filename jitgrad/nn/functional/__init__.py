@@ -1,7 +1,7 @@
 """Neural network functions, named as in torch: compositions of primitives, so they trace and differentiate.
 
 `activations` (softmax and dropout too), `layers` (linear, embedding, attention), `convolution`, `pooling`,
-`padding`, `normalization`, `losses`, `classification`.
+`padding`, `normalization`, `losses`, `classification`; `windows` is what convolution and pooling share.
 """
 
 from ...functional.elementwise import sigmoid, tanh
