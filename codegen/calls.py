@@ -3,7 +3,7 @@
 Each becomes a function over its buffers, one for those that are alike, and a call in the program under construction;
 operands but those of matmul and transpose are row-major.
 
-Imports: `ir.fuse`, `abi`, `control`, `matmul`, `sort`, `target`, `text`, `ir.types`.
+Imports: `ir.fuse`, `ir.types`, `abi`, `control`, `fork`, `matmul`, `sort`, `target`, `text`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
-from ..ir.fuse import Buffer, CallKernel
+from ..ir.fuse import TILE, Buffer, CallKernel
 from ..ir.types import DType, bool_, contiguous_strides, i64, u8
 from .abi import Frame, Parameters, Pointers
 from .control import clamp, element, linear, loop, nest, power_of_two_below
+from .fork import RANGE, emit_chunk_entry, emit_fork
 from .matmul import emit_matmul
 from .sort import emit_sort
 from .target import Target
 from .text import Code, Lanes, Vec
-
-LARGEST_TILE = 16  # rows of a tile that is turned in registers
 
 
 def emit_call(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> None:
@@ -34,10 +33,16 @@ def emit_call(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> N
     if name is None:
         name = frame.written[key] = code.new_label(kernel.op)
         params = Parameters(buffers)
-        with code.function(f"internal void @{name}({params})"):
+        with code.function(f"internal void @{name}({', '.join([str(params), *(RANGE if kernel.chunks > 1 else ())])})"):
             _EMIT[kernel.op](code, params, kernel, target)
             code.line("ret void")
-    code.line(f"call void @{name}({', '.join(f'ptr {frame.pointer(b)}' for b in buffers)})")
+        if kernel.chunks > 1:
+            emit_chunk_entry(code, name, len(buffers), _tiles(kernel, target)[0], kernel.chunks)
+    pointers = [frame.pointer(b) for b in buffers]
+    if kernel.chunks > 1:
+        emit_fork(code, frame, name, pointers, kernel.chunks)
+    else:
+        code.line(f"call void @{name}({', '.join(f'ptr {p}' for p in pointers)})")
 
 
 def _likeness(kernel: CallKernel, buffers: Sequence[Buffer]) -> Hashable:
@@ -45,7 +50,8 @@ def _likeness(kernel: CallKernel, buffers: Sequence[Buffer]) -> Hashable:
     places = {b: i for i, b in enumerate(buffers)}
     operands = tuple((places[a.buffer], a.type, a.offset, a.strides) for a in kernel.args)
     written = tuple((places[b], b.dtype.code, b.size) for b in kernel.writes())
-    return kernel.op, operands, written, tuple((name, repr(value)) for name, value in kernel.attrs.items())
+    attrs = tuple((name, repr(value)) for name, value in kernel.attrs.items())
+    return kernel.op, kernel.chunks, operands, written, attrs
 
 
 def _natural(target: Target, dtype: DType, n: int) -> int:
@@ -83,12 +89,12 @@ def _cumsum(code: Code, frame: Pointers, kernel: CallKernel, target: Target) -> 
 
 def _transpose(code: Code, frame: Pointers, kernel: CallKernel, target: Target) -> None:
     """The operand in row-major order: square tiles of its last axis and of attrs["axis"], along which it lies
-    in memory, each turned in registers. The last tiles overlap those before."""
+    in memory, each turned in registers. The last tiles overlap those before. In chunks: the tiles from %lo to %hi of
+    the slowest of their axes."""
     (operand,), (out,) = kernel.args, kernel.outs
     shape, strides = operand.shape, operand.strides
     along, last = kernel.attrs["axis"], len(shape) - 1
-    dtype = u8 if out.dtype is bool_ else out.dtype
-    width = min(_natural(target, dtype, shape[along]), _natural(target, dtype, shape[last]), LARGEST_TILE)
+    dtype, width = _turned(kernel, target)
     lanes = Lanes(code, width)
     source, dest = frame.pointer(operand.buffer), frame.pointer(out)
     steps = contiguous_strides(shape)
@@ -106,7 +112,31 @@ def _transpose(code: Code, frame: Pointers, kernel: CallKernel, target: Target) 
         for k, row in enumerate(_turn(lanes, rows)):
             lanes.store(row, element(code, stop, dtype, str(k * steps[along])))
 
-    nest(code, [*(shape[i] for i in others), -(-shape[along] // width), -(-shape[last] // width)], tile)
+    sizes = _tiles(kernel, target)
+    if kernel.chunks == 1:
+        nest(code, sizes, tile)
+        return
+
+    def chunk(first: str, _: list[Vec]) -> list[Vec]:
+        nest(code, sizes[1:], lambda rest: tile([first, *rest]))
+        return []
+
+    loop(code, "%lo", "%hi", 1, [], chunk)
+
+
+def _turned(kernel: CallKernel, target: Target) -> tuple[DType, int]:
+    """The dtype in memory, and the rows of a tile."""
+    shape, dtype = kernel.args[0].shape, kernel.outs[0].dtype
+    dtype = u8 if dtype is bool_ else dtype
+    return dtype, min(*(_natural(target, dtype, shape[axis]) for axis in (kernel.attrs["axis"], -1)), TILE)
+
+
+def _tiles(kernel: CallKernel, target: Target) -> list[int]:
+    """How many tiles there are along each axis; the two that a tile has come last."""
+    shape, along = kernel.args[0].shape, kernel.attrs["axis"]
+    _, width = _turned(kernel, target)
+    others = [n for i, n in enumerate(shape[:-1]) if i != along]
+    return [*others, -(-shape[along] // width), -(-shape[-1] // width)]
 
 
 def _turn(lanes: Lanes, rows: list[Vec]) -> list[Vec]:

@@ -170,8 +170,9 @@ def _parallel(kernel: Kernel) -> str:
         return "one chunk"
     if isinstance(kernel, LoopKernel):
         return f"{kernel.chunks} chunks of r0"
-    axis = kernel.axis if isinstance(kernel, Contraction) else kernel.attrs["axis"]
-    return f"{kernel.chunks} chunks of {axis}"
+    if isinstance(kernel, Contraction):
+        return f"{kernel.chunks} chunks of {kernel.axis}"
+    return f"{kernel.chunks} chunks of {kernel.attrs['axis'] if kernel.op == 'matmul' else 'tiles'}"
 
 
 def _sizes(by_buffer: Mapping[str, int]) -> str:

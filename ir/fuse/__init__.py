@@ -18,6 +18,7 @@ from .kernel import (
     ELEMENT,
     KERNEL,
     ROW,
+    TILE,
     Access,
     Buffer,
     CallKernel,
@@ -34,6 +35,6 @@ from .kernel import (
 from .schedule import explained, schedule
 
 __all__ = [
-    "ELEMENT", "KERNEL", "ROW", "Access", "Buffer", "CallKernel", "Contraction", "Facts", "Kernel", "LoopKernel",
-    "Node", "Operand", "Phase", "Schedule", "Store", "cost", "explained", "facts", "schedule", "to_text",
+    "ELEMENT", "KERNEL", "ROW", "TILE", "Access", "Buffer", "CallKernel", "Contraction", "Facts", "Kernel",
+    "LoopKernel", "Node", "Operand", "Phase", "Schedule", "Store", "cost", "explained", "facts", "schedule", "to_text",
 ]

@@ -55,6 +55,7 @@ from ..core import Attrs, Loc
 from ..types import DType, Shape, TensorType
 
 KERNEL, ROW, ELEMENT = 0, 1, 2
+TILE = 16  # the most rows of a tile of a transpose
 
 
 @dataclass(eq=False, slots=True)
@@ -158,7 +159,8 @@ class Operand:
 @dataclass(eq=False, slots=True)
 class CallKernel:
     """`outs = op(args)`; outs are whole buffers in row-major order. `scratch` is working memory. A matmul may be
-    done in `chunks` of the axis of its result that attrs["axis"] names: 'batch', 'rows' or 'columns'."""
+    done in `chunks` of the axis of its result that attrs["axis"] names: 'batch', 'rows' or 'columns'; a transpose in
+    chunks of the first axis that its tiles lie along."""
 
     op: str
     args: list[Operand]
