@@ -19,6 +19,7 @@ import jitgrad.codegen.compiler as compiler
 import jitgrad.ir.fuse.transpose as transpose
 from jitgrad.codegen import nodes
 from jitgrad.codegen.compiler import compile_function
+from jitgrad.codegen.cores import threads_at_most
 from jitgrad.codegen.pool import Pool
 from jitgrad.codegen.reductions import BLOCK
 from jitgrad.codegen.target import Target, host
@@ -552,3 +553,19 @@ def test_calls_that_are_alike_are_one_function():
     assert len(called) == 3 and called[0] == called[1] != called[2] and "loop" not in program
     arrays = [rng().normal(size=(40, 30)).astype(np.float32) for _ in range(2)]
     check(f, arrays, 1e-4)
+
+
+@pytest.mark.parametrize(("shape", "perm"), [
+    ((1000, 777), (1, 0)), ((7, 300, 411), (0, 2, 1)), ((1, 900, 801), (0, 2, 1)), ((300, 5, 411), (2, 1, 0)),
+    ((17, 30000), (1, 0)), ((30000, 17), (1, 0)),
+])
+@pytest.mark.parametrize("dtype", [f32, f64, u8])
+def test_large_transposes_are_done_in_chunks(shape, perm, dtype):
+    b, (x,) = build(TensorType(dtype, shape))
+    executable = compile_function(b.finish("f", [b.permute(x, perm=perm)]))
+    (kernel,) = executable.schedule.kernels
+    assert dtype is u8 or kernel.chunks > 1
+    array = rng().integers(0, 200, shape).astype(dtype.numpy)
+    for threads in (1, 2, 3):
+        with threads_at_most(threads):
+            np.testing.assert_array_equal(executable([array])[0], array.transpose(perm))
