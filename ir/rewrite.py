@@ -129,7 +129,7 @@ class Rewriter(FunctionBuilder):
         instr = self.defs.get(value)
         if instr is None or instr.op != "const" or isinstance(instr.attrs["value"], np.ndarray):
             return None
-        return _held(instr.attrs["value"], value.type.dtype)
+        return held(instr.attrs["value"], value.type.dtype)
 
     def made_by(self, value: Value, op: str) -> Instr | None:
         """The instruction of this op that made `value`, if one did."""
@@ -185,14 +185,14 @@ class Rewriter(FunctionBuilder):
         return old
 
 
-def _held(number: bool | int | float, dtype: DType) -> bool | int | float:
+def held(number: bool | int | float, dtype: DType) -> bool | int | float:
     """`number` as `dtype` holds it."""
     if abs(number) <= NO_OVERFLOW:
-        held: bool | int | float = dtype.numpy.type(number).item()
-        return held
+        as_it_is: bool | int | float = dtype.numpy.type(number).item()
+        return as_it_is
     with np.errstate(over="ignore"):
-        held = dtype.numpy.type(number).item()
-    return held
+        as_it_is = dtype.numpy.type(number).item()
+    return as_it_is
 
 
 def share_key(op: str, args: Outs, attrs: Attrs) -> object:

@@ -27,11 +27,11 @@ import numpy as np
 
 from .core import Block, Function, Instr, Value
 from .gathers import definitions
-from .rewrite import Outs, Rewriter, with_blocks
+from .rewrite import Outs, Rewriter, held, with_blocks
 from .rules import RULES
 
 MOST = 16  # scattered terms of one sum
-
+SUMS = ("add", "sub")
 
 Factors = tuple[tuple[str, Value | float | None], ...]
 
@@ -65,7 +65,7 @@ class _Sinker(Rewriter):
         return super().block(block)
 
     def take(self, instr: Instr, args: Outs) -> Outs:
-        if instr.outs[0] in self.chosen:
+        if instr.outs[0] in self.chosen and any(a in self.scattered for a in args):
             self.loc = instr.loc
             count = len(self.instrs)
             outs: Outs = (self.updated(instr.op, *args),)
@@ -122,12 +122,12 @@ def _chosen(block: Block) -> set[Value]:
         if instr.outs[0] in scattered:
             if instr.out not in whole:
                 continue
-            if all(a in scattered for a in instr.args):  # the second is scattered into the first
+            if instr.op in SUMS and all(a in scattered for a in instr.args):  # the second goes into the first
                 chosen.add(instr.out)
                 whole.add(instr.args[0])
             else:
                 whole.update(instr.args)
-        elif instr.op in ("add", "sub") and any(a in scattered for a in instr.args):
+        elif instr.op in SUMS and any(a in scattered for a in instr.args):
             sums.append(instr)
         else:
             whole.update(instr.args)
@@ -159,7 +159,7 @@ def scattered_terms(
         case "mul" | "div":
             part, other = (of[1], args[0]) if op == "mul" and of[1] else (of[0], args[1])
             scalar = _scalar(other, defs)
-            if scalar is not None:
+            if scalar is not None and not (op == "div" and scalar == 0):
                 terms = _with_factor(part, op, scalar)
         case "add" | "sub" if of[0] and of[1]:
             terms = of[0] + (_with_factor(of[1], "neg", None) if op == "sub" else of[1])
@@ -185,5 +185,4 @@ def _number(x: Value, defs: Mapping[Value, Instr]) -> float | None:
     made = defs.get(x)
     if made is None or made.op != "const" or isinstance(made.attrs["value"], np.ndarray):
         return None
-    value: float = made.attrs["value"]
-    return value
+    return held(made.attrs["value"], x.type.dtype)
