@@ -12,8 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..ir.fuse import Buffer, CallKernel
-from ..ir.fuse.parallel import TILE
+from ..ir.fuse import TILE, Buffer, CallKernel
 from ..ir.types import DType, bool_, contiguous_strides, i64, u8
 from .abi import Frame, Parameters, Pointers
 from .control import clamp, element, linear, loop, nest, power_of_two_below

@@ -55,7 +55,7 @@ from ..core import Attrs, Loc
 from ..types import DType, Shape, TensorType
 
 KERNEL, ROW, ELEMENT = 0, 1, 2
-TILE = 16  # the most rows of a tile of a transpose
+TILE = 16  # rows of the largest tile that a transpose turns in registers
 
 
 @dataclass(eq=False, slots=True)

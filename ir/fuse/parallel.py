@@ -24,7 +24,7 @@ import math
 
 from ..costs import WORK
 from ..types import f32, f64
-from .kernel import ELEMENT, ROW, Access, Buffer, CallKernel, Contraction, Kernel, LoopKernel, Node, Phase, Store
+from .kernel import ELEMENT, ROW, TILE, Access, Buffer, CallKernel, Contraction, Kernel, LoopKernel, Node, Phase, Store
 
 WORTH_NS = 15_000.0
 GRAIN_NS = 5_000.0
@@ -37,7 +37,6 @@ _GATHERED = 6.0  # passes of a load from where an index says
 _OTHERS = {"reduce": WORK["add"], "index": WORK["add"], "philox": 10.0}  # of a kernel's nodes that are not elementwise
 _NS_FLOP = 0.008  # of a matmul
 _NS_TURNED = 0.03  # a byte that is transposed
-TILE = 16  # rows of the largest tile that is turned in registers
 BLOCK = 64
 PRODUCT_NS = 20_000.0
 
