@@ -81,11 +81,13 @@ class ProductEmitter(NodeEmitter):
         if self.cut.lines > 1:
             self.steps_around[len(kernel.outer) - 2] = self.cut.lines
         self.sizes = [n // step for n, step in zip(kernel.around, self.steps_around, strict=True)]
+        self.axis = kernel.axis
+        if self.axis == "around" and self.sizes[0] == 1:  # a tile has all of it
+            self.axis = "rows" if self.tiles > self.panels else "columns"
 
     def range(self) -> int:
         """What the chunks divide."""
-        around = (self.sizes or [1])[0]
-        return {"around": around, "rows": self.tiles, "columns": self.panels}[self.product.axis]
+        return {"around": (self.sizes or [1])[0], "rows": self.tiles, "columns": self.panels}[self.axis]
 
     def function(self, name: str) -> None:
         code = self.code
@@ -113,7 +115,7 @@ class ProductEmitter(NodeEmitter):
             fixed = [*self.first, "0", *self.slow]
             self.blocks(*(self.start(access, fixed) for access in (k.left, k.right)))
 
-        if k.axis == "around" and k.chunks > 1:
+        if self.axis == "around" and k.chunks > 1:
             def chunk(first: str, _: list[Vec]) -> list[Vec]:
                 nest(self.code, sizes[1:], lambda rest: body([first, *rest]))
                 return []
@@ -156,7 +158,7 @@ class ProductEmitter(NodeEmitter):
         return clamp(self.code, a, b)
 
     def bounds(self, axis: str, count: int) -> tuple[str, str]:
-        split = self.product.chunks > 1 and self.product.axis == axis
+        split = self.product.chunks > 1 and self.axis == axis
         return ("%lo", "%hi") if split else ("0", str(count))
 
     def groups(self, left: str, right: str, term: str, length: str) -> None:
