@@ -3,13 +3,12 @@
 Each becomes a function over its buffers, one for those that are alike, and a call in the program under construction;
 operands but those of matmul and transpose are row-major.
 
-Imports: `ir.fuse`, `abi`, `control`, `fork`, `matmul`, `sort`, `target`, `text`, `ir.types`.
+Imports: `ir.fuse`, `ir.types`, `abi`, `control`, `fork`, `matmul`, `sort`, `target`, `text`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from ..ir.fuse import TILE, Buffer, CallKernel
@@ -38,7 +37,7 @@ def emit_call(code: Code, frame: Frame, kernel: CallKernel, target: Target) -> N
             _EMIT[kernel.op](code, params, kernel, target)
             code.line("ret void")
         if kernel.chunks > 1:
-            emit_chunk_entry(code, name, len(buffers), _turns(kernel, target).range, kernel.chunks)
+            emit_chunk_entry(code, name, len(buffers), _tiles(kernel, target)[0], kernel.chunks)
     pointers = [frame.pointer(b) for b in buffers]
     if kernel.chunks > 1:
         emit_fork(code, frame, name, pointers, kernel.chunks)
@@ -90,15 +89,16 @@ def _cumsum(code: Code, frame: Pointers, kernel: CallKernel, target: Target) -> 
 
 def _transpose(code: Code, frame: Pointers, kernel: CallKernel, target: Target) -> None:
     """The operand in row-major order: square tiles of its last axis and of attrs["axis"], along which it lies
-    in memory, each turned in registers. The last tiles overlap those before: two chunks may write the same there."""
+    in memory, each turned in registers. The last tiles overlap those before. In chunks: the tiles from %lo to %hi of
+    the slowest of their axes."""
     (operand,), (out,) = kernel.args, kernel.outs
     shape, strides = operand.shape, operand.strides
-    turns = _turns(kernel, target)
-    along, last, dtype, width = turns.along, turns.last, turns.dtype, turns.width
+    along, last = kernel.attrs["axis"], len(shape) - 1
+    dtype, width = _turned(kernel, target)
     lanes = Lanes(code, width)
     source, dest = frame.pointer(operand.buffer), frame.pointer(out)
     steps = contiguous_strides(shape)
-    others = turns.others
+    others = [i for i in range(last) if i != along]
 
     def tile(indices: list[str]) -> None:
         corner = [linear(code, 0, [(i, width)]) for i in indices[-2:]]
@@ -112,47 +112,31 @@ def _transpose(code: Code, frame: Pointers, kernel: CallKernel, target: Target) 
         for k, row in enumerate(_turn(lanes, rows)):
             lanes.store(row, element(code, stop, dtype, str(k * steps[along])))
 
+    sizes = _tiles(kernel, target)
     if kernel.chunks == 1:
-        nest(code, turns.sizes, tile)
+        nest(code, sizes, tile)
         return
 
-    def chunk(i: str, _: list[Vec]) -> list[Vec]:
-        nest(code, turns.sizes[turns.first + 1 :], lambda rest: tile(["0"] * turns.first + [i, *rest]))
+    def chunk(first: str, _: list[Vec]) -> list[Vec]:
+        nest(code, sizes[1:], lambda rest: tile([first, *rest]))
         return []
 
     loop(code, "%lo", "%hi", 1, [], chunk)
 
 
-@dataclass(frozen=True, slots=True)
-class _Turns:
-    """The loops of a transpose: over the axes in `others`, then over tiles of `width` rows along two axes. Chunks
-    divide the `first` loop that has steps."""
-
-    along: int
-    last: int
-    others: list[int]
-    dtype: DType
-    width: int
-    sizes: list[int]
-
-    @property
-    def first(self) -> int:
-        return next((i for i, n in enumerate(self.sizes) if n > 1), 0)
-
-    @property
-    def range(self) -> int:
-        return self.sizes[self.first]
+def _turned(kernel: CallKernel, target: Target) -> tuple[DType, int]:
+    """The dtype in memory, and the rows of a tile."""
+    shape, dtype = kernel.args[0].shape, kernel.outs[0].dtype
+    dtype = u8 if dtype is bool_ else dtype
+    return dtype, min(*(_natural(target, dtype, shape[axis]) for axis in (kernel.attrs["axis"], -1)), TILE)
 
 
-def _turns(kernel: CallKernel, target: Target) -> _Turns:
-    (operand,), (out,) = kernel.args, kernel.outs
-    shape = operand.shape
-    along, last = kernel.attrs["axis"], len(shape) - 1
-    dtype = u8 if out.dtype is bool_ else out.dtype
-    width = min(_natural(target, dtype, shape[along]), _natural(target, dtype, shape[last]), TILE)
-    others = [i for i in range(last) if i != along]
-    tiles = [-(-shape[axis] // width) for axis in (along, last)]
-    return _Turns(along, last, others, dtype, width, [*(shape[i] for i in others), *tiles])
+def _tiles(kernel: CallKernel, target: Target) -> list[int]:
+    """How many tiles there are along each axis; the two that a tile has come last."""
+    shape, along = kernel.args[0].shape, kernel.attrs["axis"]
+    _, width = _turned(kernel, target)
+    others = [n for i, n in enumerate(shape[:-1]) if i != along]
+    return [*others, -(-shape[along] // width), -(-shape[-1] // width)]
 
 
 def _turn(lanes: Lanes, rows: list[Vec]) -> list[Vec]:

@@ -172,7 +172,7 @@ def _parallel(kernel: Kernel) -> str:
         return f"{kernel.chunks} chunks of r0"
     if isinstance(kernel, Contraction):
         return f"{kernel.chunks} chunks of {kernel.axis}"
-    return f"{kernel.chunks} chunks of " + (kernel.attrs["axis"] if kernel.op == "matmul" else "rows of tiles")
+    return f"{kernel.chunks} chunks of {kernel.attrs['axis'] if kernel.op == 'matmul' else 'tiles'}"
 
 
 def _sizes(by_buffer: Mapping[str, int]) -> str:

@@ -35,8 +35,8 @@ _NS_PASS = 0.04  # to move a float32 once, cached or from DRAM, on one core; ker
 _ALONE = 8.0  # what is computed once a row, one at a time, beside what is computed by vectors
 _GATHERED = 6.0  # passes of a load from where an index says
 _OTHERS = {"reduce": WORK["add"], "index": WORK["add"], "philox": 10.0}  # of a kernel's nodes that are not elementwise
+_TURN = 4.0  # passes of a transpose
 _NS_FLOP = 0.008  # of a matmul
-_NS_TURNED = 0.03  # a byte that is transposed
 BLOCK = 64
 PRODUCT_NS = 20_000.0
 
@@ -47,7 +47,7 @@ def split(kernel: Kernel) -> list[Kernel]:
         if kernel.op == "matmul":
             _split_call(kernel)
         elif kernel.op == "transpose":
-            _split_transpose(kernel)
+            _split_turn(kernel)
         return [kernel]
     if isinstance(kernel, Contraction):
         _split_contraction(kernel)
@@ -119,14 +119,13 @@ def _split_call(kernel: CallKernel) -> None:
     kernel.attrs = {**kernel.attrs, "axis": axis}
 
 
-def _split_transpose(kernel: CallKernel) -> None:
-    """Along its first axis that is not one of the two that are turned, else along rows of tiles."""
-    (operand,) = kernel.args
-    *slow, _ = (n for i, n in enumerate(operand.shape) if i != kernel.attrs["axis"])
-    length = next((n for n in slow if n > 1), -(-operand.shape[kernel.attrs["axis"]] // TILE))
-    spent = _NS_TURNED * operand.type.nbytes
-    if spent >= WORTH_NS:
-        kernel.chunks = max(int(min(spent / GRAIN_NS, MOST, length)), 1)
+def _split_turn(kernel: CallKernel) -> None:
+    """In runs of the slowest axis that stays, or of the tiles along the one that is exchanged with the last."""
+    (x,), along = kernel.args, kernel.attrs["axis"]
+    spent = _TURN * _NS_PASS * math.prod(x.shape) * x.buffer.dtype.itemsize / 4
+    others = [n for i, n in enumerate(x.shape[:-1]) if i != along]
+    most = others[0] if others else x.shape[along] // TILE
+    kernel.chunks = max(int(min(spent / GRAIN_NS, MOST, most)), 1) if spent >= WORTH_NS else 1
 
 
 def _product_chunks(slow: int, rows: int, columns: int, work: int, around: str) -> tuple[str, int]:
