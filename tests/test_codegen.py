@@ -564,7 +564,7 @@ def test_large_transposes_are_done_in_chunks(shape, perm, dtype):
     b, (x,) = build(TensorType(dtype, shape))
     executable = compile_function(b.finish("f", [b.permute(x, perm=perm)]))
     (kernel,) = executable.schedule.kernels
-    assert dtype is u8 or kernel.chunks > 1
+    assert dtype is u8 or shape[-1] < 32 or kernel.chunks > 1
     array = rng().integers(0, 200, shape).astype(dtype.numpy)
     for threads in (1, 2, 3):
         with threads_at_most(threads):

@@ -86,7 +86,8 @@ WORST = {
     "exp": 0xC0BB323F, "log": 0x3F218D44, "tanh": 0x3F0DCC67, "erf": 0x3F6F6F22, "sigmoid": 0xC085088D,
     "expm1": 0x3EC68327, "sinh": 0x3DFC0BFB, "cosh": 0x40918553, "log1p": 0x3EE3D649, "asinh": 0x3EC5F94F,
     "acosh": 0x3F83D8C6, "atanh": 0x3E3D6852, "asin": 0x3F001053, "acos": 0x3F1EF7E9, "atan": 0x3ED719C9,
-    "sin": 0x7B8D3ACC,
+    "sin": 0x7B8D3ACC, "cos": 0x4C741C5B, "tan": 0x407B31A9, "exp2": 0x3F130B15, "log2": 0x3FB4D56F,
+    "log10": 0x3FA3EF9E,
 }
 BEFORE = {"acosh": 0x3F80FD45, "tan": 0x47BDFEEC}  # where a bound was once passed
 
