@@ -3,7 +3,7 @@
 A recording has no memory, yet must know what shares memory with what: `reshape` is a view or a copy as the
 strides say. Results of all other ops lie contiguously, eager and compiled.
 
-Imports: `ir.types`.
+Imports: `ir.ops`, `ir.types`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .ir.ops.shape import window_strides
 from .ir.types import Shape, contiguous_strides
 
 Strides = tuple[int, ...]
@@ -26,8 +27,7 @@ def view_strides(op: str, attrs: Mapping[str, Any], shape: Shape, strides: Strid
         case "diagonal":
             return (*strides[:-2], strides[-2] + strides[-1])
         case "unfold":
-            axis = attrs["axis"]
-            return (*strides[:axis], strides[axis] * attrs["step"], *strides[axis + 1 :], strides[axis])
+            return window_strides(strides, attrs["axis"], attrs["step"])
         case "broadcast":
             out = [0] * len(attrs["shape"])
             for i, d in enumerate(attrs["dims"]):

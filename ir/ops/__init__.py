@@ -3,7 +3,8 @@ stands in the op's own record (`record.OpDef`) in the file of its family. Loweri
 (`codegen.emit`), for the IR knows no LLVM.
 
 `elementwise`, `shape` (views, pad, concat), `reduce`, `linalg` (products, indexing, random bits), `convolution` and
-`structure` (`detach`, `custom_grad`) are the families; `infer` has what inference shares, `sampling` the samples.
+`structure` (`detach`, `custom_grad`) are the families; `infer` has what inference shares, `sampling` the
+samples, of arrays that `draws` makes.
 
 To add an op, add its record and follow the failing tests (CONTRIBUTING.md, "How to add an op").
 """

@@ -8,7 +8,7 @@ exchanged it is the gradient of the other operand: of w with the cotangent as we
 exchanged, of x with w flipped over the cotangent between zeros (Dumoulin & Visin, "A guide to convolution arithmetic
 for deep learning", 2016).
 
-Imports: `record`, `infer`, `sampling`, `errors`, `types`.
+Imports: `record`, `infer`, `draws`, `errors`, `types`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError
 from ..types import Shape, TensorType, f32, f64
+from .draws import LAYOUTS, NUMBERS, laid_out, real
 from .infer import NUMBER, want_kind
 from .record import OpDef, Rules, Sample
-from .sampling import _HOW, NUMBERS, _laid_out, _real
 
 if TYPE_CHECKING:
     Rng = np.random.Generator
@@ -160,16 +160,16 @@ _CASES: tuple[tuple[Shape, Shape, Shape, Shape], ...] = (
 def _samples(rng: Rng) -> Iterator[Sample]:
     for x, w, stride, dilation in _CASES:
         for dtype in (f32, f64):
-            operands = _real(rng, dtype, x), _real(rng, dtype, w)
+            operands = real(rng, dtype, x), real(rng, dtype, w)
             yield Sample(operands, {"stride": stride, "dilation": dilation}, dtype is f64)
 
     def make(dtype: Any, shape: Shape) -> np.ndarray:
-        return _real(rng, dtype, shape)
+        return real(rng, dtype, shape)
 
     attrs = {"stride": (1, 2), "dilation": (2, 1)}
     for dtype in NUMBERS:
-        for how, other in zip(_HOW, (*_HOW[1:], ""), strict=True):
-            operands = _laid_out(make, dtype, (2, 2, 3, 6, 5), how), _laid_out(make, dtype, (2, 4, 3, 2, 3), other)
+        for how, other in zip(LAYOUTS, (*LAYOUTS[1:], ""), strict=True):
+            operands = laid_out(make, dtype, (2, 2, 3, 6, 5), how), laid_out(make, dtype, (2, 4, 3, 2, 3), other)
             yield Sample(operands, attrs, dtype is f64)
     for dtype in (f32, f64):
         x_array, w_array = make(dtype, (1, 2, 2, 4, 5)), make(dtype, (1, 3, 2, 2, 2))

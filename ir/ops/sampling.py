@@ -7,7 +7,7 @@ values: nan, infinities, both zeros, denormals, the limits of integers. No sampl
 `grad=True` marks float64 samples where finite differences tell the derivative: inside the domain, away
 from kinks and ties. Special values have `grad=False`, and so has every other dtype.
 
-Imports: `core`, `types`, `record`, numpy.
+Imports: `core`, `types`, `draws`, `record`, numpy.
 """
 
 from __future__ import annotations
@@ -20,144 +20,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import Function, Instr, Value
-from ..types import DTYPES, DType, Shape, TensorType, bool_, f32, f64, i32, i64, u8
+from ..types import DType, Shape, TensorType, bool_, f32, f64, i32, i64, u8
+from .draws import (
+    ALL,
+    DOMAINS,
+    LAYOUTS,
+    LONG,
+    NUMBERS,
+    Make,
+    combinations,
+    drawing,
+    everywhere,
+    laid_out,
+    limits,
+    of_kinds,
+    real,
+    special,
+)
 from .record import Sample, Samples
 
 if TYPE_CHECKING:
-    Rng = np.random.Generator  # not at run time: importing numpy.random takes as long as all of ir
-Make = Callable[[DType, Shape], np.ndarray]  # an array of random elements
-ALL = tuple(DTYPES.values())
-NUMBERS = ALL[1:]
-LONG = 67  # more than two vectors of any dtype and processor, and no multiple of a vector
-
-
-def of_kinds(kinds: frozenset[str]) -> tuple[DType, ...]:
-    return tuple(d for d in ALL if d.kind in kinds)
-
-
-def _limits(dtype: DType) -> tuple[int, int]:
-    if dtype is bool_:
-        return 0, 1
-    info = np.iinfo(dtype.numpy)
-    return int(info.min), int(info.max)
-
-
-def special(dtype: DType) -> np.ndarray:
-    """The values of `dtype` at which functions go wrong."""
-    if not dtype.is_floating_point:
-        low, high = _limits(dtype)
-        around = {low, low + 1, -2, -1, 0, 1, 2, 3, high - 1, high}
-        return np.array(sorted(v for v in around if low <= v <= high), dtype.numpy)
-    info = np.finfo(dtype.numpy)
-    tiny, huge, eps = float(info.smallest_subnormal), float(info.max), float(info.eps)
-    small, normal = [0.0, tiny, 3 * tiny, float(info.tiny), eps], [0.5, 1.0, 1.0 + eps, 1.5, 2.5, 1e5]
-    positive = np.array([*small, *normal, huge, math.inf], dtype.numpy)
-    return np.concatenate([positive, -positive, [dtype.numpy.type(math.nan)]])
-
-
-# Where random elements lie. An op names the domain of its operands; x is the first operand, y another.
-
-
-def _whole(rng: Rng, dtype: DType, shape: Shape, low: int, high: int) -> np.ndarray:
-    """Integers (or truth values) in [low, high], as far as `dtype` reaches."""
-    least, most = _limits(dtype)
-    return rng.integers(max(low, least), min(high, most), shape, dtype.numpy, endpoint=True)
-
-
-def _real(rng: Rng, dtype: DType, shape: Shape) -> np.ndarray:
-    if dtype.is_floating_point:
-        return np.asarray(rng.normal(0.0, 2.0, shape), dtype.numpy)
-    return _whole(rng, dtype, shape, -9, 99)
-
-
-def _uniform(low: float, high: float) -> Callable[[Rng, DType, Shape], np.ndarray]:
-    def draw(rng: Rng, dtype: DType, shape: Shape) -> np.ndarray:
-        return np.asarray(rng.uniform(low, high, shape), dtype.numpy)
-
-    return draw
-
-
-def _nonzero(rng: Rng, dtype: DType, shape: Shape) -> np.ndarray:
-    """Nothing near a zero, an integer or half of one."""
-    sign = np.where(rng.random(shape) < 0.5, -1, 1)
-    if dtype.is_floating_point:
-        halves = rng.integers(0, 6, shape) / 2
-        return np.asarray(sign * (halves + rng.uniform(0.15, 0.35, shape)), dtype.numpy)
-    return np.asarray(_whole(rng, dtype, shape, 1, 20) * (1 if dtype.kind == "uint" else sign), dtype.numpy)
-
-
-def _bits(rng: Rng, dtype: DType, shape: Shape) -> np.ndarray:
-    return _whole(rng, dtype, shape, *_limits(dtype))
-
-
-def _power_base(rng: Rng, dtype: DType, shape: Shape) -> np.ndarray:
-    draw = _uniform(0.2, 4.0) if dtype.is_floating_point else _real
-    return draw(rng, dtype, shape)
-
-
-def _exponent(rng: Rng, dtype: DType, shape: Shape) -> np.ndarray:
-    return _real(rng, dtype, shape) if dtype.is_floating_point else _whole(rng, dtype, shape, -3, 9)
-
-
-def _shift_amount(rng: Rng, dtype: DType, shape: Shape) -> np.ndarray:
-    return _whole(rng, dtype, shape, 0, dtype.bits + 2)
-
-
-DOMAINS = {
-    "real": (_real, _real),
-    "positive": (_uniform(0.2, 4.0), _uniform(0.2, 4.0)),
-    "nonzero": (_nonzero, _nonzero),
-    "unit": (_uniform(-0.9, 0.9), _uniform(-0.9, 0.9)),
-    "above one": (_uniform(1.1, 4.0), _uniform(1.1, 4.0)),
-    "power": (_power_base, _exponent),
-    "bits": (_bits, _bits),
-    "shift": (_bits, _shift_amount),
-}
-
-
-# How an operand lies in memory.
-
-
-def _laid_out(make: Make, dtype: DType, shape: Shape, how: str) -> np.ndarray:
-    match how:
-        case "transposed":
-            return make(dtype, shape[::-1]).T
-        case "strided":
-            return make(dtype, tuple(2 * n for n in shape))[tuple(slice(None, None, 2) for _ in shape)]
-        case "reversed":
-            return make(dtype, shape)[tuple(slice(None, None, -1) for _ in shape)]
-        case "spread":
-            return np.broadcast_to(make(dtype, (1,) * len(shape)), shape)
-        case _:
-            return make(dtype, shape)
-
-
-_HOW = ("transposed", "strided", "reversed", "spread")
-PLACES: tuple[tuple[Shape, tuple[str, ...]], ...] = (
-    ((2, 3), ("",)), ((), ("",)), ((0, 3), ("",)), ((LONG,), ("",)),
-    ((4, 3), _HOW), ((4, 3), _HOW[1:] + _HOW[:1]), ((LONG,), _HOW[2:] + _HOW[:2]), ((4, 3), _HOW[3:] + _HOW[:3]),
-)
-
-
-def _everywhere(
-    makes: Sequence[Make], dtypes: Sequence[DType], attrs: dict[str, Any], grad: bool
-) -> Iterator[Sample]:
-    """A sample for each of PLACES; operand i has elements of `makes[i]` and dtype `dtypes[i]`."""
-    for shape, how in PLACES:
-        args = [
-            _laid_out(make, dtype, shape, how[i % len(how)])
-            for i, (make, dtype) in enumerate(zip(makes, dtypes, strict=True))
-        ]
-        yield Sample(tuple(args), attrs, grad)
-
-
-def _with(rng: Rng, draw: Callable[[Rng, DType, Shape], np.ndarray]) -> Make:
-    return lambda dtype, shape: draw(rng, dtype, shape)
-
-
-def _combinations(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Every combination of elements, one operand a column."""
-    return tuple(grid.reshape(-1) for grid in np.meshgrid(*columns, indexing="ij"))
+    from .draws import Rng
 
 
 # Elementwise ops.
@@ -168,7 +51,7 @@ def unary(domain: str, kinds: frozenset[str], *attrs: dict[str, Any]) -> Samples
 
     def samples(rng: Rng) -> Iterator[Sample]:
         for dtype, attr in itertools.product(of_kinds(kinds), attrs or ({},)):
-            yield from _everywhere([_with(rng, DOMAINS[domain][0])], [dtype], attr, dtype is f64)
+            yield from everywhere([drawing(rng, DOMAINS[domain][0])], [dtype], attr, dtype is f64)
             yield Sample((special(dtype),), attr, grad=False)
 
     return samples
@@ -179,42 +62,42 @@ def binary(domain: str, kinds: frozenset[str], *, nonzero: bool = False) -> Samp
 
     def samples(rng: Rng) -> Iterator[Sample]:
         for dtype in of_kinds(kinds):
-            makes = [_with(rng, draw) for draw in DOMAINS[domain]]
-            yield from _everywhere(makes, [dtype, dtype], {}, dtype is f64)
+            makes = [drawing(rng, draw) for draw in DOMAINS[domain]]
+            yield from everywhere(makes, [dtype, dtype], {}, dtype is f64)
             values = special(dtype)
             divisors = values[values != 0] if nonzero and not dtype.is_floating_point else values
-            yield Sample(_combinations(values, divisors), grad=False)
+            yield Sample(combinations(values, divisors), grad=False)
 
     return samples
 
 
 def ternary(rng: Rng) -> Iterator[Sample]:
     for dtype in (f32, f64):
-        yield from _everywhere([_with(rng, _real)] * 3, [dtype] * 3, {}, dtype is f64)
-        yield Sample(_combinations(*[special(dtype)] * 3), grad=False)
+        yield from everywhere([drawing(rng, real)] * 3, [dtype] * 3, {}, dtype is f64)
+        yield Sample(combinations(*[special(dtype)] * 3), grad=False)
         # x * y + z that nearly cancels: the result is the rounding error of the product.
-        x, y = (_real(rng, dtype, (LONG,)) for _ in range(2))
+        x, y = (real(rng, dtype, (LONG,)) for _ in range(2))
         yield Sample((x, y, -(x * y)), grad=False)
 
 
 def select(rng: Rng) -> Iterator[Sample]:
-    make = _with(rng, _real)
+    make = drawing(rng, real)
     for dtype in ALL:
-        yield from _everywhere([make] * 3, [bool_, dtype, dtype], {}, dtype is f64)
-    yield Sample(_combinations(special(bool_), special(f64), special(f64)), grad=False)
+        yield from everywhere([make] * 3, [bool_, dtype, dtype], {}, dtype is f64)
+    yield Sample(combinations(special(bool_), special(f64), special(f64)), grad=False)
 
 
 def cast(rng: Rng) -> Iterator[Sample]:
     for source, target in itertools.product(ALL, ALL):
         attrs = {"dtype": target}
         grad = source is f64 and target is f64
-        yield Sample((_real(rng, source, (LONG,)),), attrs, grad)
+        yield Sample((real(rng, source, (LONG,)),), attrs, grad)
         yield Sample((special(source),), attrs, grad=False)
-    limits = [v + d for t in ALL if t.is_integer for v in _limits(t) for d in (-1.0, -0.5, 0.0, 0.5, 1.0)]
+    edges = [v + d for t in ALL if t.is_integer for v in limits(t) for d in (-1.0, -0.5, 0.0, 0.5, 1.0)]
     for source, target in itertools.product((f32, f64), ALL):
-        yield Sample((np.array(limits, source.numpy),), {"dtype": target}, grad=False)
-    yield from _everywhere([_with(rng, _real)], [f64], {"dtype": f64}, True)
-    yield from _everywhere([_with(rng, _real)], [f32], {"dtype": i32}, False)
+        yield Sample((np.array(edges, source.numpy),), {"dtype": target}, grad=False)
+    yield from everywhere([drawing(rng, real)], [f64], {"dtype": f64}, True)
+    yield from everywhere([drawing(rng, real)], [f32], {"dtype": i32}, False)
 
 
 # Ops without operands.
@@ -225,7 +108,7 @@ def const(rng: Rng) -> Iterator[Sample]:
         for value, shape in itertools.product(special(dtype), ((), (2, 3), (0, 3))):
             yield Sample((), {"value": value.item(), "dtype": dtype, "shape": shape})
         for shape in ((), (2, 3), (0, 3), (LONG,)):
-            array = _real(rng, dtype, shape)
+            array = real(rng, dtype, shape)
             array.setflags(write=False)
             yield Sample((), {"value": array, "dtype": dtype, "shape": shape})
     yield Sample((), {"value": 1, "dtype": f64, "shape": (2,)})
@@ -247,13 +130,13 @@ def _moving(
     behind the first."""
 
     def samples(rng: Rng) -> Iterator[Sample]:
-        make = _with(rng, _real)
+        make = drawing(rng, real)
         shape, attrs = cases[0]
         for dtype in ALL:
             yield Sample((make(dtype, shape), *(e(rng, dtype) for e in extra)), attrs, dtype is f64)
         for shape, attrs in cases:
-            for how in ("", *_HOW) if shape else ("",):
-                yield Sample((_laid_out(make, f64, shape, how), *(e(rng, f64) for e in extra)), attrs)
+            for how in ("", *LAYOUTS) if shape else ("",):
+                yield Sample((laid_out(make, f64, shape, how), *(e(rng, f64) for e in extra)), attrs)
 
     return samples
 
@@ -310,7 +193,7 @@ unfold = _moving(
 
 
 def _scalar(rng: Rng, dtype: DType) -> np.ndarray:
-    return _real(rng, dtype, ())
+    return real(rng, dtype, ())
 
 
 pad = _moving(
@@ -328,7 +211,7 @@ pad = _moving(
 
 def concat(rng: Rng) -> Iterator[Sample]:
     def of(dtype: DType, *shapes: Shape) -> tuple[np.ndarray, ...]:
-        return tuple(_real(rng, dtype, shape) for shape in shapes)
+        return tuple(real(rng, dtype, shape) for shape in shapes)
 
     for dtype in ALL:
         yield Sample(of(dtype, (2, 3), (1, 3), (2, 3)), {"axis": 0}, dtype is f64)
@@ -337,13 +220,13 @@ def concat(rng: Rng) -> Iterator[Sample]:
     yield Sample(of(f64, (0, 3), (2, 3), (0, 3)), {"axis": 0})
     yield Sample(of(f64, (0, 3), (0, 2)), {"axis": 1})
     yield Sample(of(f64, (LONG,), (5,)), {"axis": 0})
-    x = _real(rng, f64, (3, 2))
+    x = real(rng, f64, (3, 2))
     yield Sample((x.T, x.T[:, ::-1], np.broadcast_to(x[0, 0], (2, 4))), {"axis": 1})
 
 
 def anything(rng: Rng) -> Iterator[Sample]:
     for dtype in ALL:
-        yield from _everywhere([_with(rng, _real)], [dtype], {}, False)
+        yield from everywhere([drawing(rng, real)], [dtype], {}, False)
         yield Sample((special(dtype),), grad=False)
 
 
@@ -372,30 +255,30 @@ def _reducing(make: Make, dtype: DType, *cases: tuple[Shape, Shape]) -> Iterator
     for shape, axes in (*_LINES, *cases):
         yield make(dtype, shape), axes
     if dtype.is_floating_point:
-        for how, axes in itertools.product(_HOW, _CUBE_AXES[1:5]):
-            yield _laid_out(make, dtype, _CUBE, how), axes
+        for how, axes in itertools.product(LAYOUTS, _CUBE_AXES[1:5]):
+            yield laid_out(make, dtype, _CUBE, how), axes
 
 
 def reduction(rng: Rng) -> Iterator[Sample]:
     """For sum and prod, which an axis of size 0 leaves their identity."""
     for dtype in NUMBERS:
-        for x, axes in _reducing(_with(rng, _real), dtype, *_EMPTY):
+        for x, axes in _reducing(drawing(rng, real), dtype, *_EMPTY):
             yield Sample((x,), {"axes": axes}, dtype is f64)
-    x = _real(rng, f64, (3, 4))
+    x = real(rng, f64, (3, 4))
     x[0, 1] = x[1, 0] = x[1, 3] = 0.0  # a product with one zero and with two
     yield Sample((x,), {"axes": (1,)})
     yield Sample((x,), {"axes": (0, 1)})
     for dtype in (f32, f64):
-        pairs = np.stack(_combinations(special(dtype), special(dtype)))
+        pairs = np.stack(combinations(special(dtype), special(dtype)))
         yield Sample((pairs,), {"axes": (0,)}, grad=False)
 
 
 def extremum(rng: Rng) -> Iterator[Sample]:
     for dtype in ALL:
-        make = _with(rng, _distinct if dtype.is_floating_point else _real)
+        make = drawing(rng, _distinct if dtype.is_floating_point else real)
         for x, axes in _reducing(make, dtype):
             yield Sample((x,), {"axes": axes}, dtype is f64 and 0 not in x.strides)
-        pairs = np.stack(_combinations(special(dtype), special(dtype)))
+        pairs = np.stack(combinations(special(dtype), special(dtype)))
         for axes in ((0,), (1,), (0, 1)):
             yield Sample((pairs,), {"axes": axes}, grad=False)
 
@@ -419,12 +302,12 @@ def sort(rng: Rng) -> Iterator[Sample]:
         ((4, 3), 0), ((4, 3), 1), ((LONG,), 0), ((0, 3), 0), ((0, 3), 1), ((2, 3, 2), 1), ((1,), 0),
     )
     for dtype, descending in itertools.product(ALL, (False, True)):
-        draw = _distinct if dtype is f64 else _real
+        draw = _distinct if dtype is f64 else real
         for shape, axis in cases:
             attrs = {"axis": axis, "descending": descending}
             yield Sample((draw(rng, dtype, shape),), attrs, dtype is f64)
-        for how in _HOW:
-            x = _laid_out(_with(rng, draw), dtype, (4, 3), how)
+        for how in LAYOUTS:
+            x = laid_out(drawing(rng, draw), dtype, (4, 3), how)
             yield Sample((x,), {"axis": 0, "descending": descending}, dtype is f64 and how != "spread")
         ties = rng.permutation(np.tile(special(dtype), 3))
         yield Sample((ties,), {"axis": 0, "descending": descending}, grad=False)
@@ -440,12 +323,12 @@ _FACTORS: tuple[tuple[Shape, Shape], ...] = (
 
 
 def matmul(rng: Rng) -> Iterator[Sample]:
-    make = _with(rng, _real)
+    make = drawing(rng, real)
     for dtype in NUMBERS:
         yield Sample((make(dtype, (2, 3)), make(dtype, (3, 4))), grad=dtype is f64)
         yield Sample((make(dtype, (2, 3, 4)), make(dtype, (2, 4, 1))), grad=dtype is f64)
-        for how, other in zip(_HOW, (*_HOW[1:], ""), strict=True):
-            operands = (_laid_out(make, dtype, (5, 6), how), _laid_out(make, dtype, (6, 7), other))
+        for how, other in zip(LAYOUTS, (*LAYOUTS[1:], ""), strict=True):
+            operands = (laid_out(make, dtype, (5, 6), how), laid_out(make, dtype, (6, 7), other))
             yield Sample(operands, grad=dtype is f64)
     for left, right in _FACTORS:
         for dtype in (f32, f64):
@@ -473,36 +356,36 @@ def _index(rng: Rng, dtype: DType, shape: Shape, size: int) -> np.ndarray:
 def gather(rng: Rng) -> Iterator[Sample]:
     for shape, index, axis, batch in _INDEXING:
         attrs = {"axis": axis, "batch": batch}
-        yield Sample((_real(rng, f64, shape), _index(rng, i64, index, shape[axis])), attrs)
+        yield Sample((real(rng, f64, shape), _index(rng, i64, index, shape[axis])), attrs)
     attrs = {"axis": 0, "batch": 0}
     for dtype, of in itertools.product(ALL, (u8, i32, i64)):
-        yield Sample((_real(rng, dtype, (5, 3)), _index(rng, of, (2, 2), 5)), attrs, dtype is f64)
-    for how in _HOW:
-        place = _laid_out(lambda d, s: _index(rng, d, s, 5), i64, (4, 2), how)
-        yield Sample((_laid_out(_with(rng, _real), f64, (5, 3), how), place), attrs)
+        yield Sample((real(rng, dtype, (5, 3)), _index(rng, of, (2, 2), 5)), attrs, dtype is f64)
+    for how in LAYOUTS:
+        place = laid_out(lambda d, s: _index(rng, d, s, 5), i64, (4, 2), how)
+        yield Sample((laid_out(drawing(rng, real), f64, (5, 3), how), place), attrs)
     yield Sample((special(f64), _index(rng, i64, (40,), len(special(f64)))), attrs, grad=False)
 
 
 def _scattering(dtypes: Sequence[DType]) -> Samples:
     def samples(rng: Rng) -> Iterator[Sample]:
         def update(dtype: DType, x: Shape, index: Shape, axis: int, batch: int) -> np.ndarray:
-            return _real(rng, dtype, (*x[:axis], *index[batch:], *x[axis + 1 :]))
+            return real(rng, dtype, (*x[:axis], *index[batch:], *x[axis + 1 :]))
 
         for x, index, axis, batch in _INDEXING:  # draws with few places, so many are equal
             place, new = _index(rng, i64, index, x[axis]), update(f64, x, index, axis, batch)
-            yield Sample((_real(rng, f64, x), place, new), {"axis": axis, "batch": batch})
+            yield Sample((real(rng, f64, x), place, new), {"axis": axis, "batch": batch})
         attrs = {"axis": 0, "batch": 0}
         for dtype, of in itertools.product(dtypes, (u8, i32, i64)):
             distinct, new = rng.permutation(5)[:4].astype(of.numpy), update(dtype, (5, 3), (4,), 0, 0)
-            yield Sample((_real(rng, dtype, (5, 3)), distinct, new), attrs, dtype is f64)
-        for how in _HOW:
-            make = _with(rng, _real)
-            place = _laid_out(lambda d, s: _index(rng, d, s, 5), i64, (4, 2), how)
-            operands = (_laid_out(make, f64, (5, 3), how), place, _laid_out(make, f64, (4, 2, 3), how))
+            yield Sample((real(rng, dtype, (5, 3)), distinct, new), attrs, dtype is f64)
+        for how in LAYOUTS:
+            make = drawing(rng, real)
+            place = laid_out(lambda d, s: _index(rng, d, s, 5), i64, (4, 2), how)
+            operands = (laid_out(make, f64, (5, 3), how), place, laid_out(make, f64, (4, 2, 3), how))
             yield Sample(operands, attrs)
         values = special(f64)
         place = _index(rng, i64, values.shape, 4)
-        yield Sample((_real(rng, f64, (4,)), place, values), attrs, grad=False)
+        yield Sample((real(rng, f64, (4,)), place, values), attrs, grad=False)
 
     return samples
 
@@ -512,7 +395,7 @@ scatter_add = _scattering(NUMBERS)
 
 
 def philox(rng: Rng) -> Iterator[Sample]:
-    low, high = _limits(i64)
+    low, high = limits(i64)
     for key, offset in ((0, 0), (1, 2), (-1, -1), (low, high), (0x123456789ABCDEF, 2**32 - 2), (7, -2)):
         for shape in ((), (3, 5), (0, 2), (LONG,)):
             yield Sample((np.array(key, np.int64), np.array(offset, np.int64)), {"shape": shape}, grad=False)
@@ -525,6 +408,6 @@ def custom_grad(rng: Rng) -> Iterator[Sample]:
         x, y, out, ct, gx, gy = (Value(type, name) for name in ("x", "y", "out", "ct", "gx", "gy"))
         rules = (Instr("mul", (y, ct), {}, (gx,)), Instr("mul", (x, ct), {}, (gy,)))
         backward = Function.straight("backward", (x, y, out, ct), rules, (gx, gy))
-        a, b = (_laid_out(_with(rng, _real), f64, shape, place) for _ in range(2))
+        a, b = (laid_out(drawing(rng, real), f64, shape, place) for _ in range(2))
         attrs = {"backward": backward, "results": 1, "inputs": 2, "sets": ()}
         yield Sample((a * b, a, b, a, b), attrs, grad=False)

@@ -232,18 +232,23 @@ def _infer_diagonal(x: TensorType, offset: int) -> TensorType:
     return x.with_shape((*x.shape[:-2], diagonal_window(x.shape, offset)[2]))
 
 
-def _transpose_diagonal(b: Any, ct: Any, x_type: TensorType, offset: int) -> Any:
-    """A matrix with `ct` on its diagonal, 0 elsewhere: each row repeats `ct`, of which one element stays."""
-    shape, outer = x_type.shape, x_type.rank - 2
+def laid_on_diagonal(b: Any, x: Any, type: TensorType, offset: int) -> tuple[Any, Any]:
+    """Which elements of matrices lie on the diagonal `offset`, and matrices with the elements of `x` there: each row
+    repeats `x`."""
+    shape, outer = type.shape, type.rank - 2
     _, column, n = diagonal_window(shape, offset)
     none = (0,) * outer
     line = b.pad(
-        ct, b.zeros(TensorType(x_type.dtype, ())), low=(*none, column if n else 0),
+        x, b.zeros(TensorType(type.dtype, ())), low=(*none, column if n else 0),
         high=(*none, shape[-1] - column - n if n else shape[-1]), interior=(*none, 0),
     )
     rows = b.broadcast(line, shape=shape, dims=(*range(outer), outer + 1))
     at = [b.iota(axis=outer + k, dtype=i64, shape=shape) for k in range(2)]
-    return b.select(b.eq(at[1], b.add(at[0], offset)), rows, 0.0)
+    return b.eq(at[1], b.add(at[0], offset)), rows
+
+
+def _transpose_diagonal(b: Any, ct: Any, x_type: TensorType, offset: int) -> Any:
+    return b.select(*laid_on_diagonal(b, ct, x_type, offset), 0.0)
 
 
 def _infer_unfold(x: TensorType, axis: int, size: int, step: int) -> TensorType:
@@ -254,10 +259,14 @@ def _infer_unfold(x: TensorType, axis: int, size: int, step: int) -> TensorType:
     return x.with_shape((*x.shape[:axis], (n - size) // step + 1, *x.shape[axis + 1 :], size))
 
 
+def window_strides(strides: Shape, axis: int, step: int) -> Shape:
+    """Those of windows along `axis`, `step` apart, of memory with `strides`."""
+    return (*strides[:axis], strides[axis] * step, *strides[axis + 1 :], strides[axis])
+
+
 def _ref_unfold(x: np.ndarray, axis: int, size: int, step: int) -> np.ndarray:
     shape = _infer_unfold(type_of_array(x), axis, size, step).shape
-    strides = (*x.strides[:axis], x.strides[axis] * step, *x.strides[axis + 1 :], x.strides[axis])
-    return np.lib.stride_tricks.as_strided(x, shape, strides)
+    return np.lib.stride_tricks.as_strided(x, shape, window_strides(x.strides, axis, step))
 
 
 def window_places(b: Any, axis: int, step: int, shape: Shape) -> tuple[Any, Shape]:

@@ -14,8 +14,8 @@ from typing import Any
 
 from ..dispatch import apply, lift
 from ..errors import InplaceError
-from ..ir.ops.shape import diagonal_window, inverse_permutation, window_places
-from ..ir.types import bool_, i64
+from ..ir.ops.shape import inverse_permutation, laid_on_diagonal, window_places
+from ..ir.types import bool_
 from ..state import state
 from ..tensors import Tensor, shape_of
 from .domains import TensorBuilder
@@ -69,14 +69,15 @@ def _undone(op: str, attrs: dict[str, Any], source: Tensor, value: Tensor) -> Te
             raise InplaceError(OVERLAP)
         places, order = window_places(TensorBuilder(), attrs["axis"], attrs["step"], shape_of(value))
         return apply("scatter", source, places, apply("permute", value, perm=order), axis=attrs["axis"], batch=0)
-    if op == "diagonal":
-        return _with_diagonal(source, attrs["offset"], value)
-    if op != "slice":
+    if op not in ("slice", "diagonal"):
         if value.type_.size != source.type_.size:  # a broadcast that repeats
             raise InplaceError(OVERLAP)
         return apply("reshape", value, shape=shape)
     if not value.type_.size:
         return source
+    if op == "diagonal":
+        on, rows = laid_on_diagonal(TensorBuilder(), value, source.type_, attrs["offset"])
+        return apply("select", on, rows, source)
     interior = tuple(s - 1 for s in attrs["step"])
     high = tuple(
         n - lo - ((m - 1) * s + 1)
@@ -85,21 +86,6 @@ def _undone(op: str, attrs: dict[str, Any], source: Tensor, value: Tensor) -> Te
     window = {"low": attrs["start"], "high": high, "interior": interior}
     inside = apply("pad", lift(True, bool_, shape_of(value)), lift(False, bool_), **window)
     return apply("select", inside, apply("pad", value, lift(0, value.dtype), **window), source)
-
-
-def _with_diagonal(source: Tensor, offset: int, value: Tensor) -> Tensor:
-    """`source` with the diagonal `offset` of its last two axes replaced by `value`."""
-    if not value.type_.size:
-        return source
-    shape, rank = shape_of(source), source.ndim
-    _, column, n = diagonal_window(shape, offset)
-    none = (0,) * (rank - 2)
-    window = {"low": (*none, column), "high": (*none, shape[-1] - column - n), "interior": (0,) * (rank - 1)}
-    line = apply("pad", value, lift(0, value.dtype), **window)
-    rows = apply("broadcast", line, shape=shape, dims=(*range(rank - 2), rank - 1))
-    at = [apply("iota", axis=rank - 2 + k, dtype=i64, shape=shape) for k in range(2)]
-    on = apply("eq", at[1], apply("add", at[0], lift(offset, i64, shape)))
-    return apply("select", on, rows, source)
 
 
 def check_write(t: Tensor, result: Tensor) -> None:

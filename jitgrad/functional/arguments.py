@@ -14,7 +14,7 @@ from typing import Any
 from ..autograd.graph import OpNode, node_class
 from ..dispatch import Number, blame, cast
 from ..errors import DTypeError, JitgradError
-from ..ir.types import DType, Shape, bool_, normalize_axes, normalize_axis
+from ..ir.types import Shape, bool_, normalize_axes, normalize_axis
 from ..state import defaults
 from ..tensors import Tensor
 
@@ -188,8 +188,3 @@ def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **kwargs)
 
     return wrapped
-
-
-def category_dtype(dtype: DType | None) -> DType:
-    """`dtype`, or the default one."""
-    return dtype if dtype is not None else defaults.dtype
