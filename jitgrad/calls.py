@@ -39,6 +39,7 @@ from .state import defaults, state
 from .tensors import Tensor, become, make
 from .watcher import Watcher
 
+OVERLAP_WORK = 10_000  # candidates that are tried to find an element that two arrays share
 _FUNCTIONS = (FunctionType, BuiltinFunctionType)
 Containers = list[tuple[Any, Any]]  # mutable containers among the arguments, and what the function got for them
 
@@ -175,7 +176,7 @@ def _obstacle(recording: Recording, modes: tuple[Any, Any], changed: bool) -> st
         return "it leaves another grad mode or default dtype behind"
     if changed:
         return "it changes a list, dict or object that was passed to it"
-    return ""
+    return recording.obstacle
 
 
 def _leaves(returned: Any) -> tuple[list[Any], Structure]:
@@ -371,15 +372,22 @@ def _sharing(inputs: Sequence[Tensor], written: Container[int]) -> Tensor | None
     owners = [a if a.base is None else a.base for a in held]
     if len(set(map(id, owners))) == len(owners) and all(map(_owns, owners)):
         return None
-    extents = sorted([(*extent(a), i) for i, a in enumerate(held) if a.size])
-    end = end_written = 0  # of those that begin before
-    for first, stop, i in extents:
-        if first < (end if i in written else end_written):
-            return inputs[i]
-        end = max(end, stop)
-        if i in written:
-            end_written = max(end_written, stop)
+    crossing: list[tuple[int, int]] = []  # the ends and numbers of those that reach beyond where the next begins
+    for first, stop, i in sorted([(*extent(a), i) for i, a in enumerate(held) if a.size]):
+        crossing = [(end, k) for end, k in crossing if end > first]
+        for _, k in crossing:
+            if (i in written or k in written) and _overlap(held[i], held[k]):
+                return inputs[i]
+        crossing.append((stop, i))
     return None
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether an element of one lies in the memory of the other, also where it is too hard to say."""
+    try:
+        return np.shares_memory(a, b, max_work=OVERLAP_WORK)
+    except np.exceptions.TooHardError:
+        return True
 
 
 def _owns(holder: Any) -> bool:

@@ -94,6 +94,25 @@ def test_a_set_of_results_that_the_backward_does_not_take():
         pair[1].sum().backward()
 
 
+def test_a_set_of_results_that_cannot_be_recorded():
+    class Concrete(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.set_materialize_grads(False)
+            return 2 * x, 3 * x
+
+        @staticmethod
+        def backward(ctx, a, b):
+            if a is None:
+                return jitgrad.ones(2) * float(b.sum())
+            return a * 2 if b is None else a * 2 + b * 3
+
+    assert both(lambda x: Concrete.apply(x)[0], gradient) == [2.0, 2.0]
+    pair = jitgrad.trace(Concrete.apply)(jitgrad.ones(2, requires_grad=True))
+    with pytest.raises(DifferentiationError, match=r"of its 2 results only \[1\] have one"):
+        pair[1].sum().backward()
+
+
 @pytest.mark.parametrize("body, error, words", [
     (lambda a, b: undefined * a, NameError, "undefined"),  # noqa: F821
     (lambda a, b: {}[0], KeyError, "0"),

@@ -208,6 +208,24 @@ def test_overlapping_arguments_are_refused_however_they_lie():
     assert base.sum() == 50
 
 
+def test_arguments_that_lie_between_each_other():
+    f = jitgrad.trace(lambda a, b: (a.add_(b), b * 2)[1])
+    base = jitgrad.arange(20.0).reshape(10, 2).clone()
+    want = base.clone()
+    for _ in range(2):
+        assert f(base[:, 0], base[:, 1]).tolist() == (want[:, 1] * 2).tolist()
+        want[:, 0] += want[:, 1]
+        assert base.tolist() == want.tolist()
+    flat = jitgrad.zeros(40)
+    with pytest.raises(TraceError, match="shares its memory"):
+        f(flat[1::3], flat[::2][:13])
+    steps = [4 * n for n in (3947, 24860, 34150, 44320, 46363, 51729)]
+    memory = np.zeros(1_100_000, np.float32)
+    hard = [jitgrad.from_numpy(np.lib.stride_tricks.as_strided(memory[i:], (6,) * 6, steps)) for i in (0, 1)]
+    with pytest.raises(TraceError, match="shares its memory"):  # or may do so: it is not looked for without end
+        f(*hard)
+
+
 def test_only_the_rows_that_are_used_change():
     table, w = rand(500, 8), rand(8, 3, seed=1)
     ids, y = jitgrad.tensor([[1, 7, 7], [499, 0, 1]]), jitgrad.tensor([2, 0])

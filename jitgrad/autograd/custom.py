@@ -73,11 +73,13 @@ def _recorded_sets(
     outs: list[Value] = []
     for members in range(everything, 0, -1):
         chosen = [i for i in range(len(passed)) if members >> i & 1]
+        failure = recording.failure
         try:
             more, gradients = _recorded(recording, node, args, [passed[i] for i in chosen], [cts[i] for i in chosen])
         except Exception:
             if members == everything:
                 raise
+            recording.failure = failure  # of a set that may never be asked for
             continue
         sets.append(members)
         cut += more
