@@ -208,10 +208,7 @@ class Items:
         self.parts = make(self._now(x))
 
     def _now(self, x: Any) -> list[Any]:
-        if issubclass(self._class, dict):
-            return list(map(x.get, self._keys, repeat(GONE)))
-        n = len(x)
-        return [x[k] if -n <= k < n else GONE for k in self._keys]
+        return list(map(x.get if self._class is dict else _getter(x), self._keys, repeat(GONE)))
 
     def changed(self, x: Any, found: list[Any]) -> str:
         """See `Check`."""
@@ -225,7 +222,14 @@ class Items:
         source.require(f"type({x}) is {self._class.__name__}")
         if self._class is dict:
             return [f"{x}.get({key!r}, GONE)" for key in self._keys]
-        return [f"({x}[{k}] if -len({x}) <= {k} < len({x}) else GONE)" for k in self._keys]
+        n = f"len({x})"
+        return [f"({x}[{k}] if -{n} <= {k} < {n} else GONE)" if type(k) is int else "GONE" for k in self._keys]
+
+
+def _getter(x: Sequence[Any]) -> Callable[[Any, Any], Any]:
+    """What `dict.get` is, of a list or a tuple, for keys of any class."""
+    n = len(x)
+    return lambda key, default: x[key] if type(key) is int and -n <= key < n else default
 
 
 class Object:
@@ -296,7 +300,7 @@ class Class:
         if i < 0:
             return ""
         bases = chain_of(x)
-        if i < len(bases):
+        if i < len(bases) or len(bases) != len(self._names):
             return f"what the class {x.__name__} derives from changed"
         names = [(base, name) for base, names in zip(bases, self._names, strict=True) for name in names]
         base, name = names[i - len(bases)]

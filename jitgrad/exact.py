@@ -51,7 +51,7 @@ def show(key: Any) -> str:
     if kind is complex:
         return repr(complex(*map(float.fromhex, rest)))
     if kind in _NUMPY_SCALARS:
-        return f"{kind.__name__}({np.frombuffer(rest[1], rest[0])[0]})"
+        return f"{kind.__name__}({np.ndarray((), rest[0], rest[1])})"
     return f"{kind.__name__}({', '.join(map(show, rest[0]))})"
 
 

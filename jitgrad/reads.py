@@ -316,7 +316,7 @@ class Snapshot(Walk):
     ) -> None:
         super().__init__()
         self.life = Life()
-        self.tensors: set[int] = set()  # the ids of those within reach
+        self.tensors: dict[int, weakref.ref[Tensor]] = {}  # those within reach, by id
         self.arrays: list[tuple[weakref.ref[np.ndarray], Buffer]] = []
         self._refs: dict[int, Any] = {}  # by id: weak references, and what knows none
         self._codes = frozenset(codes)
@@ -389,12 +389,13 @@ class Snapshot(Walk):
     def _part(self, x: Any) -> None:
         if type(x) in _CONTENT or id(x) in self._refs:
             return
-        if type(x) is Tensor:
-            self.tensors.add(id(x))
         try:
-            self._refs[id(x)] = weakref.ref(x, self.life.died)
+            self._refs[id(x)] = ref = weakref.ref(x, self.life.died)
         except TypeError:
             self._refs[id(x)] = x
+        else:
+            if type(x) is Tensor:
+                self.tensors[id(x)] = ref
 
     def _ran(self, code: types.CodeType) -> bool:
         return code in self._codes

@@ -74,6 +74,7 @@ class Recording:
         self.divisors: list[Value] = []  # numbers that Python divides numbers by
         self.made_here: list[Tensor] = []  # tensors over arrays, made by the function itself
         self.failure: TraceError | None = None
+        self.obstacle = ""  # why the recording serves no other call
 
     # -- tensors of this recording
 
@@ -266,6 +267,15 @@ class Recording:
         for t in outs:
             if t.dtype.is_floating_point:
                 (t._array,) = self.emit("detach", (self.value(t),), {})
+
+    def version(self, t: Tensor) -> int:
+        """How often the memory of `t` was written to; of one from outside, this is another number at every call."""
+        inner = self.known(t)
+        made = self.owner(inner._storage)
+        if made is not None or not self.owns(inner):
+            self.obstacle = "it reads the _version of a tensor from outside"
+        before = 0 if made is None or made.outside is None else made.outside._storage.version
+        return before + inner._storage.version
 
     # -- effects
 

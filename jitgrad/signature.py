@@ -11,7 +11,7 @@ Imports: `exact`, `attributes`, `pytree`, `tensors`, `state`, `ir.core`, `ir.typ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any
 
@@ -30,7 +30,13 @@ STATIC = (
     bool, int, np.bool_, np.integer, np.floating, str, bytes, complex, type(None), DType, type, type(Ellipsis), slice,
     range, Size,
 )
-_SUBCLASSED = (str, int, bytes)  # objects of classes derived from these are constants, if they hold nothing else
+# Objects of classes derived from these are constants, if they hold nothing else. How to get at the value of one without
+# any code of its class.
+_SUBCLASSED: dict[type, Callable[[Any], Any]] = {
+    str: str.__str__,
+    int: int.__int__,
+    bytes: lambda x: bytes.__getitem__(x, slice(None)),
+}
 Key = tuple[Any, ...]
 
 
@@ -83,10 +89,10 @@ def leaf_key(x: Any, static: bool, objects: list[Any]) -> Any:
     key = exact(tuple(x) if kind is Size else x)
     if key is not None:
         return key if kind is not Size else (Size, key)
-    if isinstance(x, _SUBCLASSED) and not variables_of(x) and not slots_of(kind):
+    base = next((b for b in _SUBCLASSED if issubclass(kind, b)), None)
+    if base is not None and not variables_of(x) and not slots_of(kind):
         objects.append(kind)  # whose attributes count
-        base = next(b for b in _SUBCLASSED if isinstance(x, b))
-        return kind, exact(base(x))
+        return kind, exact(_SUBCLASSED[base](x))
     objects.append(x)
     if isinstance(x, MethodType):  # made anew at every access
         return (object, id(x.__func__), id(x.__self__))
@@ -103,7 +109,8 @@ def difference(old: Key, new: Key, paths: Sequence[str]) -> str:
         return f"the default dtype: {old[2]}, then {new[2]}"
     for path, a, b in zip(paths, old[3:], new[3:], strict=False):
         if a != b:
-            return f"{path}: {_show(a)}, then {_show(b)}"
+            before, now = _show(a), _show(b)
+            return f"{path}: {before}, then {now}" if before != now else f"{path}: {now}"
     return "which of the arguments are the same tensor"
 
 
@@ -127,6 +134,6 @@ def _show(part: Any) -> str:
         return str(part[1])
     if head is object:
         return "another object"
-    if head is Size or (head not in ATOMS and issubclass(head, _SUBCLASSED) and head is not np.str_):
+    if head is Size or (head not in ATOMS and issubclass(head, tuple(_SUBCLASSED)) and head is not np.str_):
         return f"{head.__name__} {show(part[1])}"
     return show(part)

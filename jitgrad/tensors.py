@@ -323,7 +323,7 @@ class Tensor:
 
     @property
     def _version(self) -> int:
-        return self._storage.version
+        return self._storage.version if state.recording is None else state.recording.version(self)
 
     def __repr__(self) -> str:
         from .printing import tensor_repr

@@ -7,9 +7,10 @@ traced function is simply called: it becomes part of the outer program.
 
 Invariants: a recording that could not be guarded (see `reads`) serves the call that made it and is not
 kept; entries keep neither arguments nor captured tensors alive, and go when one of the objects dies that they are
-guarded by, as they can never serve again.
+guarded by, as they can never serve again; their dict is replaced, never changed, for threads and the collector look
+at it at any time.
 Imports: `calls`, `recording`, `program`, `reads`, `watcher`, `signature`, `pytree`, `sources`, `state`, `locks`,
-`memory`, `tensors`.
+`memory`, `tensors`, `ir.core`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import types
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, KeysView, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .calls import Recorded, program_of, record, run, source_tensor
+from .ir.core import Value
 from .locks import lock_of
 from .memory import Memory, call_memory
 from .program import Program
@@ -54,6 +56,7 @@ class Entry:
     program: Program
     snapshot: Snapshot
     captures: list[tuple[Capture, Any]]
+    others: list[tuple[weakref.ref[Tensor], Any]]  # tensors within reach that are no inputs, with what they show
     passed: list[int]  # ids of the arguments that are tensors within the function's own reach too
     calls: int = 0
     reason: str = "first call"
@@ -72,7 +75,11 @@ class Entry:
         for source, key in self.captures:
             if tensor_key(source.tensor) != key:
                 return f"a captured tensor changed: {source.tensor.type_}"
-        if snapshot.tensors and aliases(leaves, snapshot.tensors) != self.passed:
+        for ref, shown in self.others:
+            t = ref()
+            if t is None or shown_by(t) != shown:
+                return "a tensor that the function can ask for its shape, layout or flags changed in them"
+        if snapshot.tensors and aliases(leaves, snapshot.tensors.keys()) != self.passed:
             return "which arguments are tensors that the function also reaches by itself"
         for source, key in self.recorded.reads_grad:
             grad = source_tensor(source, leaves)._grad
@@ -85,7 +92,12 @@ class Entry:
         return snapshot.changed(objects)
 
 
-def aliases(leaves: Sequence[Any], within_reach: set[int]) -> list[int]:
+def shown_by(t: Tensor) -> Any:
+    """What Python can ask of a tensor without its value; None of one that has none, as its recording is over."""
+    return None if isinstance(t._array, Value) else (tensor_key(t), t._array.strides)
+
+
+def aliases(leaves: Sequence[Any], within_reach: KeysView[int]) -> list[int]:
     """For each leaf its id, if that is in `within_reach`, else 0; nothing if none is."""
     ids = list(map(id, leaves))
     return [] if within_reach.isdisjoint(ids) else [i if i in within_reach else 0 for i in ids]
@@ -110,7 +122,8 @@ class TracedFunction:
             self.__name__ = self.__qualname__ = getattr(inner, "__name__", "function")
         self.__wrapped__ = function
         self.max_compiles = max_compiles
-        self._entries: dict[Any, tuple[Entry, ...]] = {}
+        self._entries: dict[Any, tuple[Entry, ...]] = {}  # by signature; never changed, but replaced
+        self._last: Any = None  # the signature that was compiled for last
         self._static_floats: frozenset[int] = frozenset()
         self._lock = lock_of(self)
         self._stats = _Stats()
@@ -179,16 +192,19 @@ class TracedFunction:
             program,
             snapshot,
             [(s, tensor_key(s.tensor)) for s in sources],
-            aliases(leaves, snapshot.tensors),
+            _others(snapshot, [*(s.tensor for s in sources), *leaves]),
+            aliases(leaves, snapshot.tensors.keys()),
             1,
             reason,
         )
-        others = [e for e in self._entries.get(signature.key, ()) if not e.snapshot.life.over]
-        self._entries[signature.key] = (entry, *others[: max(self.max_compiles, VARIANTS) - 1])
+        variants = self._entries.get(signature.key, ())[: max(self.max_compiles, VARIANTS) - 1]
+        self._entries = {**self._entries, signature.key: (entry, *variants)}
+        self._last = signature.key
         for s in sources:
             if id(s.tensor) in snapshot.tensors:
                 s.held = None
         snapshot.life.bell = weakref.WeakMethod(self._sweep)
+        self._sweep()
         self._stats.compiled += 1
         self._stats.reasons.append(reason)
         if self._stats.compiled == self.max_compiles + 1:
@@ -202,26 +218,33 @@ class TracedFunction:
             )
 
     def _sweep(self) -> None:
-        """Let go the entries that can never serve again. May run at any time, where an object dies."""
+        """Let go the entries that can never serve again. May run at any time, where an object dies: in the midst of
+        `_keep` and of itself too, so it looks again when it is done."""
         if self._lock.acquire(blocking=False):
             try:
-                for key, group in list(self._entries.items()):
-                    alive = tuple([e for e in group if not e.snapshot.life.over])
-                    if not alive:
-                        self._entries.pop(key, None)
-                    elif len(alive) < len(group):
-                        self._entries[key] = alive
+                while any(e.snapshot.life.over for e in self._all()):
+                    alive = {
+                        key: tuple([e for e in group if not e.snapshot.life.over])
+                        for key, group in self._entries.items()
+                    }
+                    self._entries = {key: group for key, group in alive.items() if group}
             finally:
                 self._lock.release()
+
+    def _all(self) -> Iterator[Entry]:
+        """The entries as they are now."""
+        return (e for group in self._entries.values() for e in group)
 
     # -- what happened
 
     def _reason(self, signature: Signature, names: list[str], stale: str) -> str:
         if stale:
             return stale
-        if not self._entries:
+        if self._last is None:
             return "first call"
-        return difference(next(reversed(self._entries)), signature.key, names)
+        if self._last == signature.key:
+            return "an object that it reads is gone"
+        return difference(self._last, signature.key, names)
 
     def _warn_of_many(self, reason: str) -> None:
         self._warn(
@@ -247,11 +270,12 @@ class TracedFunction:
 
     def explain(self) -> str:
         """What is compiled: for each signature its reason, calls, compile time, kernels; what is not, and why."""
-        entries = [e for group in self._entries.values() for e in group]
+        entries = list(self._all())
         compiled = self._stats.compiled
         lines = [f"{self.__name__}: {len(entries)} program{'s' if len(entries) != 1 else ''} compiled"]
         if compiled > len(entries):
-            lines[0] += f"; {compiled} compilations in all, {compiled - len(entries)} programs were let go"
+            gone = compiled - len(entries)
+            lines[0] += f"; {compiled} compilations in all, {gone} program{'s were' if gone != 1 else ' was'} let go"
         for i, e in enumerate(entries):
             lines.append(
                 f"  [{i}] ({e.params})  calls {e.calls}, compiled in {e.program.compile_seconds * 1e3:.1f} ms"
@@ -263,8 +287,9 @@ class TracedFunction:
             if e.snapshot.items >= 1000:
                 lines.append(f"      compares {e.snapshot.items} items of containers and objects at every call")
         if compiled > len(entries):
-            lines.append(f"  why, of the last {len(self._stats.reasons)} compilations:")
-            lines += [f"      {reason}" for reason in self._stats.reasons]
+            reasons = list(self._stats.reasons)
+            lines.append(f"  why, of the last {len(reasons)} compilation{'s' if len(reasons) != 1 else ''}:")
+            lines += [f"      {reason}" for reason in reasons]
         if self._static_floats:
             lines.append(
                 f"  floats compiled as constants, for Python asked for their value: {len(self._static_floats)}"
@@ -276,13 +301,13 @@ class TracedFunction:
     def memory(self) -> Memory:
         """What the compiled programs allocate: arena, outputs, saved residuals and peak, in bytes, forward and
         backward of each signature; see `jitgrad.memory.Memory`. It prints as a table."""
-        entries = [e for group in self._entries.values() for e in group]
+        entries = list(self._all())
         return Memory(self.__name__, tuple(call_memory(e.params, e.program) for e in entries))
 
     @property
     def programs(self) -> list[Program]:
         """The compiled programs, one a signature."""
-        return [e.program for group in self._entries.values() for e in group]
+        return [e.program for e in self._all()]
 
     def __repr__(self) -> str:
         return f"<traced {self.__name__}>"
@@ -337,6 +362,12 @@ class eager:
 
     def __exit__(self, *_: object) -> None:
         state.eager = self._before.pop()
+
+
+def _others(snapshot: Snapshot, inputs: Sequence[Any]) -> list[tuple[weakref.ref[Tensor], Any]]:
+    """The tensors within reach that are not among `inputs`, whose types are compared anyway; with what they show."""
+    known = set(map(id, inputs))
+    return [(ref, shown_by(t)) for i, ref in snapshot.tensors.items() if i not in known and (t := ref()) is not None]
 
 
 def _obstacle(recorded: Recorded, watcher: Watcher, after: Snapshot) -> str:
