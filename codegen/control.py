@@ -1,6 +1,6 @@
 """Control flow in LLVM text: counted loops that carry registers.
 
-Imports: `ir.types`, `text`.
+Imports: `ir.types`, `literals`, `text`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..ir.types import DType
-from .text import MEMORY_TYPE, Code, Lanes, Vec
+from .literals import MEMORY_TYPE
+from .text import Code, Lanes, Vec
 
 Carried = tuple[Lanes, Vec]  # a register and the lanes that say its type
 LoopBody = Callable[[str, list[Vec]], Sequence[Vec]]

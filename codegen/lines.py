@@ -5,7 +5,7 @@ run of rows, where it is a long float sum, because runs of sums added up are mor
 where its rows have an odd length: in the result the last vector would overlap the one before, and loading what
 two stores wrote stalls, while in the line each vector has its own place.
 
-Imports: `ir.fuse`, `control`, `reductions`, `target`, `text`.
+Imports: `ir.fuse`, `control`, `literals`, `reductions`, `target`, `text`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from functools import partial
 
 from ..ir.fuse import Buffer, LoopKernel, Phase, Store
 from .control import LoopBody, clamp, element, fill, linear, loop, nest, power_of_two_below
+from .literals import MEMORY_TYPE
 from .reductions import combine, identity_of
 from .target import Target
-from .text import MEMORY_TYPE, Code, Lanes, Vec
+from .text import Code, Lanes, Vec
 
 LINE_BYTES = 1 << 14
 RUN = 512  # rows

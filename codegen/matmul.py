@@ -3,7 +3,7 @@
 A transposed operand is a flag and a leading dimension, never a copy; a batch is a loop. The library is that of
 the package scipy-openblas32 (32-bit integers, C interface, names with the prefix `scipy_`).
 
-Imports: `ir.fuse`, `abi`, `alike`, `control`, `fork`, `text`, `ir.types`. The package is loaded by `blas()`.
+Imports: `ir.fuse`, `ir.types`, `abi`, `alike`, `control`, `fork`, `literals`, `text`. `blas()` loads the package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .abi import Frame
 from .alike import product_likeness
 from .control import element, linear, loop, nest
 from .fork import RANGE, emit_chunk_entry, emit_fork
-from .text import REGISTER_TYPE, Code, Vec, literal
+from .literals import REGISTER_TYPE, literal
+from .text import Code, Vec
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # CBLAS_ORDER, CBLAS_TRANSPOSE
 _INT32_MAX = 2**31 - 1

@@ -5,7 +5,7 @@ row for the rest, in the vector loop for the inner axes. A stride of 1 along the
 load, -1 one that is reversed, 0 a scalar for all lanes, one up to `DENSE` plain loads of all elements from the first
 to the last, of which shuffles take some. Anything else (or a computed index) is a gather.
 
-Imports: `ir.fuse`, `ir.types`, `control`, `reductions`, `text`.
+Imports: `ir.fuse`, `ir.types`, `control`, `literals`, `reductions`, `text`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..ir.fuse import Access, Buffer
 from ..ir.types import DType, i64
 from .control import element, linear
+from .literals import MEMORY_TYPE
 from .reductions import positions
-from .text import MEMORY_TYPE, Code, Lanes, Vec
+from .text import Code, Lanes, Vec
 
 DENSE = 8  # elements from lane to lane: up to so many, gathers were slower
 

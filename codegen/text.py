@@ -12,54 +12,23 @@ Text is written directly, for it is three times faster than building it from obj
   - `Lanes` may open basic blocks (`rarely`). Whoever writes a loop around its code must take the label of
     the current block from `Code.block` for the phi of the back edge.
 
-Imports: `ir.types`. No llvmlite: this is text.
+Imports: `ir.types`, `literals`. No llvmlite: this is text.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..ir.types import DType, bool_, f32, f64, i32, i64
-
-REGISTER_TYPE = {
-    "bool": "i1", "u8": "i8", "i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64",
-    "f32": "float", "f64": "double",
-}
-MEMORY_TYPE = REGISTER_TYPE | {"bool": "i8"}
+from .literals import MEMORY_TYPE, REGISTER_TYPE, literal
 
 # The integer dtype whose lanes hold the bits of a float, and the other way round.
 BITS_OF = {f32: i32, f64: i64}
 FLOAT_OF = {i32: f32, i64: f64}
 
 _FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
-
-
-def float_literal(value: float, dtype: DType) -> str:
-    """The exact LLVM literal of `value` rounded to `dtype`: hexadecimal, the bits of the double."""
-    if dtype is f32:
-        value = round_to_f32(value)
-    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
-
-
-def round_to_f32(value: float) -> float:
-    """`value` rounded to float32, infinite where it overflows."""
-    try:
-        (rounded,) = struct.unpack("<f", struct.pack("<f", value))
-    except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
-    return float(rounded)
-
-
-def literal(value: float, dtype: DType) -> str:
-    """The scalar literal of a number (a bool, an int, a float) as a register of `dtype`."""
-    if dtype.is_floating_point:
-        return float_literal(float(value), dtype)
-    if dtype is bool_:
-        return "true" if value else "false"
-    return str(int(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from jitgrad.codegen.emit import LOWER
-from jitgrad.codegen.text import MEMORY_TYPE, Code, Lanes, Vec
+from jitgrad.codegen.literals import MEMORY_TYPE
+from jitgrad.codegen.text import Code, Lanes, Vec
 from jitgrad.ir.types import DType
 
 llvm.initialize_native_target()

@@ -7,8 +7,9 @@ from lanes import WITHOUT_FMA, compile_loop, of_op, only_x86, special_values
 from op_contract import every_op
 
 from jitgrad.codegen.emit import LOWER
+from jitgrad.codegen.literals import literal
 from jitgrad.codegen.philox import philox_elements, philox_run
-from jitgrad.codegen.text import Code, Lanes, literal
+from jitgrad.codegen.text import Code, Lanes
 from jitgrad.codegen.vectormath.bounds import BOUNDS
 from jitgrad.ir.errors import DTypeError
 from jitgrad.ir.ops import TABLE
