@@ -179,11 +179,11 @@ def check_int(number: Any) -> None:
 
 
 def wrapped(x: Any, dtype: DType) -> Any:
-    """A Python integer modulo 2^bits, as an integer `dtype` holds it; anything else as it is. Raises OverflowError."""
-    if not dtype.is_integer or not isinstance(x, int) or 0 <= x < 128:
+    """An integer modulo 2^bits, as an integer `dtype` holds it; anything else as it is. Raises OverflowError."""
+    if not dtype.is_integer or not isinstance(x, (int, np.integer)) or 0 <= x < 128:
         return x
     check_int(x)
-    low = x & ((1 << dtype.bits) - 1)
+    low = int(x) & ((1 << dtype.bits) - 1)
     return low - (1 << dtype.bits) if dtype.kind == "int" and low >> (dtype.bits - 1) else low
 
 

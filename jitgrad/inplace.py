@@ -269,6 +269,7 @@ def random_(self: Tensor, from_: int = 0, to: int | None = None, *, generator: G
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:
     """`self[index] = value`, value broadcast to the indexed shape and converted."""
+    index = indexing.as_written(index)
     if state.recording is not None:
         self = state.recording.standing(self)
     if not isinstance(value, Tensor):

@@ -275,8 +275,12 @@ def test_forms_of_indices(mode):
     want = x[[0, 1], [2, 3]], x[0:2, 1], x[..., 1], x, x[..., 0], x[0], x[..., None]
     for got, y in zip(mode(program)(jitgrad.from_numpy(x)), want, strict=True):
         np.testing.assert_array_equal(got.numpy(), y)
-    with pytest.warns(UserWarning, match="non-tuple sequence"):
-        jitgrad.from_numpy(x)[[[0, 1], [2, 3]]]
+    t = jitgrad.tensor(x)
+    for use in (lambda t: t[[[0, 1], [2, 3]]], lambda t: t.__setitem__([[0, 1], [2, 3]], 5.0),
+                lambda t: t.__setitem__([..., 1], 5.0)):
+        with pytest.warns(UserWarning, match="non-tuple sequence") as warned:
+            mode(use)(t)
+        assert [w.filename for w in warned] == [__file__]
 
 
 @both
@@ -529,3 +533,29 @@ def test_equal_operands_of_an_extremum_both_get_the_gradient_of_nan(mode):
     for function in (jitgrad.maximum, jitgrad.minimum):
         _, grad = with_gradient(mode, lambda x, f=function: f(x, x), [1.0, math.nan])
         assert grad == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda x: x.unfold(0, "a", 1), r"unfold\(\): argument 'size' must be int, not str"),
+    (lambda x: x.unfold(0, 2.0, 1), r"unfold\(\): argument 'size' must be int, not float"),
+    (lambda x: x.unfold(0, 2, 1.5), r"unfold\(\): argument 'step' must be int, not float"),
+    (lambda x: x.unfold("a", 1, 1), r"unfold\(\): argument 'dimension' must be int, not str"),
+    (lambda x: x.sum().unfold(0, 1, 2.5), r"unfold\(\): argument 'step' must be int, not float"),
+    (lambda x: x.diagonal(1.5), r"diagonal\(\): argument 'offset' must be int, not float"),
+    (lambda x: x.diagonal(0, "a"), r"diagonal\(\): argument 'dim1' must be int, not str"),
+    (lambda x: x.diagonal(0, 0, None), r"diagonal\(\): argument 'dim2' must be int, not NoneType"),
+])
+def test_windows_and_diagonals_by_what_is_no_int(call, words):
+    with pytest.raises(TypeError, match=words):
+        call(jitgrad.zeros(3, 3))
+
+
+@both
+def test_numpy_integers_that_the_dtype_does_not_hold(mode):
+    def program(t):
+        return t < np.int64(300), np.int64(300) < t, t == np.int16(257), t + np.int64(300), t < np.int32(2)
+
+    for got, want in zip(mode(program)(jitgrad.tensor([1, 2], dtype=jitgrad.int8)), (
+        [True, True], [False, False], [False, False], [45, 46], [True, False],
+    ), strict=True):
+        assert got.tolist() == want

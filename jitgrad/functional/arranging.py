@@ -254,12 +254,13 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The diagonal of axes dim1 and dim2, put as the last axis: a view."""
     rank = want_tensor("diagonal", input).ndim
-    a, b = axis_of(dim1, rank), axis_of(dim2, rank)
+    offset = want_int("diagonal", "offset", offset)
+    a, b = (axis_of(want_int("diagonal", name, dim), rank) for name, dim in (("dim1", dim1), ("dim2", dim2)))
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     rest = [i for i in range(rank) if i not in (a, b)]
     x = apply("permute", input, perm=(*rest, a, b))
-    return apply("diagonal", x, offset=operator.index(offset))
+    return apply("diagonal", x, offset=offset)
 
 
 _diagonal = diagonal
@@ -273,7 +274,8 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     below 1.
     """
     x = want_tensor("unfold", self)
-    axis = axis_of(dimension, x.ndim)
+    size, step = want_int("unfold", "size", size), want_int("unfold", "step", step)
+    axis = axis_of(want_int("unfold", "dimension", dimension), x.ndim)
     n = x.shape[axis] if x.ndim else 1
     if size > n:
         raise RuntimeError(f"maximum size for tensor at dimension {axis} is {n} but size is {size}")
@@ -283,7 +285,7 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
         raise RuntimeError(f"step is {step} but must be > 0")
     if not x.ndim:
         return reshape(x, (1,))
-    return apply("unfold", x, axis=axis, size=operator.index(size), step=operator.index(step))
+    return apply("unfold", x, axis=axis, size=size, step=step)
 
 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:

@@ -41,7 +41,7 @@ def _compared(op: str, input: Any, other: Any) -> Tensor:
     if dtype.is_integer:
         limits = np.iinfo(dtype.numpy)
         for x, t in ((input, other), (other, input)):
-            if isinstance(x, int) and isinstance(t, Tensor) and not limits.min <= x <= limits.max:
+            if isinstance(x, (int, np.integer)) and isinstance(t, Tensor) and not limits.min <= x <= limits.max:
                 check_int(x)
                 zero, beyond = (lift(n, i64, tuple(t.shape)) for n in (0, 1 if x > 0 else -1))
                 return apply(op, *((beyond, zero) if x is input else (zero, beyond)))

@@ -191,8 +191,8 @@ def modular(input: Any, other: Any) -> tuple[Tensor, Tensor]:
 
 
 def fits(x: Any) -> bool:
-    """Whether `x` is an operand that every dtype holds, or no Python integer."""
-    return not isinstance(x, int) or 0 <= x < 128
+    """Whether `x` is an operand that every dtype holds, or no integer."""
+    return not isinstance(x, (int, np.integer)) or 0 <= x < 128
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:

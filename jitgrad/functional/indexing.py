@@ -113,15 +113,20 @@ def _as_index(item: Any) -> Any:
     return item
 
 
-def _items(index: Any) -> list[Any]:
+def as_written(index: Any) -> Any:
+    """`index`, as a tuple where it is a list that counts as one: of this the caller's caller is warned."""
     if isinstance(index, list) and len(index) < 32 and any(
         i is None or i is Ellipsis or isinstance(i, (list, tuple, slice, Tensor)) for i in index
     ):
         warnings.warn(
             "Using a non-tuple sequence for multidimensional indexing is deprecated; use x[tuple(seq)] instead of "
-            "x[seq], or x[jitgrad.tensor(seq)] to index with the sequence as an array", stacklevel=4,
+            "x[seq], or x[jitgrad.tensor(seq)] to index with the sequence as an array", stacklevel=3,
         )
-        index = tuple(index)
+        return tuple(index)
+    return index
+
+
+def _items(index: Any) -> list[Any]:
     if isinstance(index, tuple):
         return [_as_index(i) for i in index]
     return [_as_index(index)]
@@ -275,6 +280,7 @@ def _merged(x: Tensor, plan: _Gather) -> Tensor:
 
 def getitem(input: Tensor, index: Any) -> Tensor:
     """`input[index]`. Raises IndexError."""
+    index = as_written(index)
     parsed = _parse(input, index)
     if not parsed.advanced:
         return parsed.view
