@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import (
     black_scholes,
+    convolution,
     cross_entropy,
     energy,
     gradient,
@@ -30,6 +31,7 @@ from kernels import (
 import jitgrad.codegen.compiler as compiler
 from jitgrad.codegen import executable
 from jitgrad.ir.core import Function
+from jitgrad.ir.differentiate import vjp
 from jitgrad.ir.errors import JitgradError
 from jitgrad.ir.parser import parse_function
 from jitgrad.ir.passes import run_pipeline, strip
@@ -120,6 +122,22 @@ def products() -> None:
                         assert_same(run(f, args, chunks), outcome(f, args))
 
 
+def convolutions() -> None:
+    """The cotangents are not constants: these would be copied."""
+    for at_end in (True, False):
+        GUARDED.at_end = at_end
+        for x, w, stride, dilation in (
+            ((1, 3, 1, 16, 16), (1, 6, 1, 5, 5), (1, 1), (1, 1)), ((1, 2, 3, 7, 40), (1, 5, 3, 3, 3), (1, 1), (1, 1)),
+            ((2, 2, 5, 9, 11), (2, 33, 5, 3, 4), (2, 3), (1, 1)), ((1, 2, 3, 11, 12), (1, 4, 3, 3, 3), (1, 2), (2, 2)),
+            ((5, 2, 1, 6, 18), (5, 1, 1, 3, 3), (1, 1), (1, 1)), ((1, 2, 9, 5, 7), (1, 8, 9, 1, 1), (2, 2), (1, 1)),
+        ):
+            for dtype in (f32, f64):
+                f = vjp(convolution(x, w, stride, dilation, dtype), (0, 1), (0,))
+                args = arguments(f, 0, wild=False)
+                for chunks in (1, 6):
+                    assert_same(run(f, args, chunks), outcome(f, args), exact=False)
+
+
 STEP = """func @step(%p: {t}[{n},3], %m: {t}[{n},3], %i: i64[2], %u: {t}[2,3]) -> ({t}[{n},3], {t}[{n},3]) {{
   %0: {t}[{n},3] = add %p, %m
   %1: {t}[{n},3] = mul %0, %m
@@ -143,5 +161,6 @@ def in_place() -> None:
 if __name__ == "__main__":
     odd_sizes()
     products()
+    convolutions()
     in_place()
     random_functions()

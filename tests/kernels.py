@@ -112,6 +112,13 @@ def product(shape, dtype=f32, turned=(False, False), batch=()) -> Function:
     return b.finish("product", [b.matmul(*operands)])
 
 
+def convolution(x, w, stride, dilation, dtype=f32) -> Function:
+    """x[G, N, C, *S] with the weights w[G, O, C, *K], given by their shapes."""
+    b = FunctionBuilder()
+    operands = [b.param(TensorType(dtype, shape)) for shape in (x, w)]
+    return b.finish("conv", [b.conv(*operands, stride=stride, dilation=dilation)])
+
+
 def gradient(f):
     """`f` and its gradients by all parameters, for cotangents of one."""
     joint, b = vjp(f, wrt=range(len(f.params))), FunctionBuilder()

@@ -2,6 +2,7 @@
 
 import itertools
 
+import kernels
 import numpy as np
 import pytest
 from chunks import in_chunks
@@ -38,10 +39,7 @@ CASES = {
 
 
 def convolution(name: str, dtype=f32) -> Function:
-    x, w, stride, dilation = CASES[name]
-    b = FunctionBuilder()
-    operands = [b.param(TensorType(dtype, shape)) for shape in (x, w)]
-    return b.finish("conv", [b.conv(*operands, stride=stride, dilation=dilation)])
+    return kernels.convolution(*CASES[name], dtype)
 
 
 def joint(name: str, dtype=f32) -> Function:
@@ -144,7 +142,7 @@ def test_special_values():
 # The schedule.
 
 
-def kernels(f: Function, kind=object) -> list:
+def scheduled(f: Function, kind=object) -> list:
     return [k for k in schedule(f).kernels if isinstance(k, kind)]
 
 
@@ -159,17 +157,17 @@ def test_no_window_is_laid_out(name):
 
 
 def test_vectors_go_along_places_or_outputs():
-    (wide,) = kernels(convolution("wide"))
+    (wide,) = scheduled(convolution("wide"))
     assert isinstance(wide, Contraction) and wide.columns[-1] == 38 and wide.rows == (5,)
-    across = kernels(convolution("many channels"), Contraction)[0]
+    across = scheduled(convolution("many channels"), Contraction)[0]
     assert across.columns == (33,)
-    assert kernels(convolution("stride"), Contraction)[0].columns == (7,)
-    assert not kernels(convolution("depthwise"), Contraction)
+    assert scheduled(convolution("stride"), Contraction)[0].columns == (7,)
+    assert not scheduled(convolution("depthwise"), Contraction)
 
 
 def test_short_axes_share_a_tile():
     """Windows of few places: several steps of the next axis are summed together."""
-    gradient = kernels(joint("lenet"), Contraction)
+    gradient = scheduled(joint("lenet"), Contraction)
     cuts = [tiling(k, host()) for k in gradient]
     assert all(c.registers < host().registers for c in cuts)
     assert any(c.lines > 1 or c.bands > 1 for c in cuts)
@@ -182,7 +180,7 @@ def test_bias_and_activation_are_part_of_the_tile():
     out = b.conv(*operands[:2], stride=(1, 1), dilation=(1, 1))
     bias = b.broadcast(operands[2], shape=b.type_of(out).shape, dims=(2,))
     f = b.finish("layer", [b.maximum(b.add(out, bias), 0.0)])
-    (kernel,) = kernels(f)
+    (kernel,) = scheduled(f)
     assert isinstance(kernel, Contraction) and [n.op for n in kernel.body if n.op in ("add", "maximum")]
     check(f)
 
@@ -191,14 +189,14 @@ def test_gradients_of_strides_multiply_no_zeros():
     """The cotangent is not spread out: as many multiplications as the taps of each phase, rounded up."""
     f = joint("stride")
     work = [
-        np.prod(k.batch + k.rows + k.columns + k.terms) for k in kernels(f, Contraction)
+        np.prod(k.batch + k.rows + k.columns + k.terms) for k in scheduled(f, Contraction)
     ]
     x, w, *_ = CASES["stride"]
     assert max(work) < np.prod(x) * np.prod(w[1:2] + w[3:])
 
 
 def test_depthwise_is_one_stencil():
-    loops = kernels(convolution("depthwise"))
+    loops = scheduled(convolution("depthwise"))
     assert len(loops) == 1 and isinstance(loops[0], LoopKernel)
 
 
