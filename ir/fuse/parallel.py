@@ -134,7 +134,7 @@ def _product_chunks(slow: int, rows: int, columns: int, work: int, around: str) 
     ways = [("rows", rows), ("columns", columns), (around, slow * BLOCK)]
     axis, length = max(ways, key=lambda way: way[1])
     spent = 2.0 * work * _NS_FLOP
-    return axis, max(int(min(spent / PRODUCT_NS, MOST, length // BLOCK)), 1) if spent >= WORTH_NS else 1
+    return axis, max(int(min(spent / PRODUCT_NS, MOST, length // BLOCK)), 1)
 
 
 def _is_line(kernel: LoopKernel) -> bool:
