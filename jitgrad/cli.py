@@ -39,7 +39,7 @@ from .ir.passes import PASSES, PIPELINE, run_pipeline, strip
 from .ir.printer import to_text
 from .ir.types import type_of_array
 from .ir.verify import verify
-from .output import drop, prepare, write
+from .output import OutputError, drop, flush, prepare, write
 from .program import Program
 from .pytree import flatten, tree_map
 from .tensors import Tensor, make
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _options(argv)
         if options is not None:
             options.command(options)
-        sys.stdout.flush()
+        flush()
     except UsageError as error:
         return _failed(f"jitgrad: {error}", 2)
     except MemoryError as error:
@@ -74,12 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(str(error), 1)
     except JitgradError as error:
         return _failed(f"{type(error).__name__}: {error}", 1)
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except OutputError as error:
         drop()
-        return 0
-    except OSError as error:  # files are read with errors of their own
-        drop()
-        return _failed(f"jitgrad: cannot write the output: {error.strerror}", 1)
+        return 0 if error.closed else _failed(f"jitgrad: cannot write the output: {error}", 1)
+    except OSError as error:  # of the system's, somewhere inside
+        return _failed(f"jitgrad: {type(error).__name__}: {error}", 1)
     except KeyboardInterrupt:
         return _failed("jitgrad: interrupted", 130)
     return 0
@@ -103,7 +102,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
     def print_help(self, file: Any = None) -> None:  # argparse's does not say if it cannot write
-        (sys.stdout if file is None else file).write(self.format_help())
+        write(self.format_help())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,9 +203,9 @@ def _dump(options: argparse.Namespace) -> None:
     program = _program(recorded, leaves, wanted)
     shown = _show(program, recorded, leaves, options)
     if options.json:
-        print(json.dumps(_summary(shown, recorded, options), indent=2))
+        write(json.dumps(_summary(shown, recorded, options), indent=2))
     else:
-        write(shown.text, options.stage in IR_STAGES)
+        write(shown.text, ir=options.stage in IR_STAGES)
 
 
 def _recorded(function: Callable[..., Any], args: Any, kwargs: Any, wanted: list[str] | None) -> Recorded:
@@ -449,7 +448,7 @@ def _opt(options: argparse.Namespace) -> None:
             raise UsageError(f"--passes: no pass '{unknown[0]}'; there is: {_listed(PASSES)}")
         passes = tuple(PASSES[n] for n in names)
     optimized = [run_pipeline(f, passes, True) for f in _functions(options.file)]
-    write(to_text(optimized, loc=not options.no_loc), True)
+    write(to_text(optimized, loc=not options.no_loc), ir=True)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -465,7 +464,7 @@ def _run(options: argparse.Namespace) -> None:
         results = compile_function(strip(f))(arrays)
     for value, result in zip(f.result_types, results, strict=True):
         head = f"{value} = "
-        print(head + np.array2string(result, separator=", ", prefix=head))
+        write(head + np.array2string(result, separator=", ", prefix=head))
 
 
 def _arrays(f: Function, text: str | None, rng: np.random.Generator) -> list[np.ndarray]:

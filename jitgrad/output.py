@@ -1,5 +1,6 @@
 """What the command writes to stdout: plain UTF-8 into a pipe or a file, coloured IR on a terminal.
 
+Invariants: what goes wrong in writing is an OutputError, and nothing else is.
 Imports: the standard library only.
 """
 
@@ -10,6 +11,8 @@ import io
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _COLOURS = (
     (r"@ .*$", "2"),  # locations
@@ -21,13 +24,30 @@ _COLOURS = (
 _PATTERN = re.compile("|".join(f"({p})" for p, _ in _COLOURS), re.MULTILINE)
 
 
+class OutputError(Exception):
+    """Output that cannot be written. `closed`: its reader has seen enough."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or str(error) or type(error).__name__)
+        self.closed = isinstance(error, BrokenPipeError)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(error) from None
+
+
 def prepare() -> None:
     """Let stdout take any text: as UTF-8 in a pipe or file, as far as it goes on a terminal."""
     if sys.stdout is None:  # closed by the caller
-        raise OSError(errno.EBADF, "it is closed")
+        raise OutputError(OSError(errno.EBADF, "it is closed"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
-        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+        with _writing():
+            sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def drop() -> None:
@@ -36,8 +56,15 @@ def drop() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def write(text: str, ir: bool) -> None:
+def write(text: str, ir: bool = False) -> None:
     """Print `text`; on a terminal the IR is coloured."""
     if ir and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         text = _PATTERN.sub(lambda m: f"\x1b[{_COLOURS[(m.lastindex or 1) - 1][1]}m{m[0]}\x1b[0m", text)
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    with _writing():
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def flush() -> None:
+    """Write what is in the buffer of stdout."""
+    with _writing():
+        sys.stdout.flush()

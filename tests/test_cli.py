@@ -456,3 +456,16 @@ def test_output_that_cannot_be_written(program):
     if os.name == "posix":
         done = process(*argv, stdout=None, preexec_fn=lambda: os.close(1))
         assert (done.returncode, done.stderr) == (1, "jitgrad: cannot write the output: it is closed\n")
+
+
+@pytest.mark.parametrize("error", [OSError("no room for a temporary file"), BrokenPipeError(32, "Broken pipe")])
+def test_an_error_of_the_system_is_not_one_of_the_output(tmp_path, monkeypatch, capsys, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    jir = tmp_path / "f.jir"
+    jir.write_text("func @f(%x: f32[]) -> (f32[]) {\n  return %x\n}\n", encoding="utf-8")
+    monkeypatch.setattr("jitgrad.cli.run_pipeline", fail)
+    assert cli.main(["opt", str(jir)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"jitgrad: {type(error).__name__}: {error}\n")
