@@ -86,9 +86,10 @@ def tiling(kernel: Contraction, target: Target) -> Tiling:
     rows, vectors, lines, bands = best
     steps = min(kernel.block, depth) * itemsize
     group = max(GROUP_BYTES // (rows * steps), 1)
-    wanted = min(_LATENCY * _PER_CYCLE, target.registers - vectors * bands - 1) / (rows * lines * vectors * bands)
+    sums, right = rows * lines * vectors * bands, vectors * bands
+    wanted = min(_LATENCY * _PER_CYCLE, target.registers - right - 1) / sums
     unroll = _unroll(kernel, max(_UNROLL, math.ceil(wanted)))
-    if _recurs(kernel, rows) and rows * lines * vectors * bands + vectors * bands + rows + unroll > target.registers:
+    if sums + right + rows + unroll > target.registers and _recurs(kernel, rows, unroll):
         unroll = 1
     return Tiling(width, rows, vectors, unroll, max(min(unroll, int(wanted + 0.5)), 1), group, lines, bands)
 
@@ -114,11 +115,11 @@ def _cycles(rows: int, vectors: int, depth: int, far: float) -> float:
     return depth * (step + far + _FROM_LEFT * rows + _FROM_RIGHT * vectors) + rows * vectors + _TILE
 
 
-def _recurs(kernel: Contraction, rows: int) -> bool:
-    """Whether a number of the left operand is one row's at one step and another row's at the next, as of windows that
-    overlap: the compiler keeps such in registers, if it sees the steps together."""
+def _recurs(kernel: Contraction, rows: int, steps: int) -> bool:
+    """Whether a number of the left operand is one row's at one of `steps` and another row's at a later one, as of
+    windows that overlap: the compiler keeps such in registers, if it sees the steps together."""
     down, step = kernel.left.strides[len(kernel.outer) - 1], kernel.left.strides[-1]
-    return down != 0 and step % down == 0 and 0 < abs(step // down) < rows
+    return down != 0 and any(u * step % down == 0 and 0 < abs(u * step // down) < rows for u in range(1, steps))
 
 
 def _unroll(kernel: Contraction, most: int) -> int:

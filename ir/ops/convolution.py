@@ -78,12 +78,13 @@ def exchanged(b: Any, v: Any) -> Any:
 
 
 def _kernel_cotangent(b: Any, ct: Any, x: Any, w_type: TensorType, stride: Shape, dilation: Shape) -> Any:
-    all_places = b.conv(exchanged(b, x), exchanged(b, ct), stride=dilation, dilation=stride)
-    got = b.type_of(all_places).shape
-    limit = (*got[:3], *w_type.shape[3:])
-    if limit != got:  # a stride that does not divide leaves room for more
-        all_places = b.slice(all_places, start=(0,) * len(got), limit=limit, step=(1,) * len(got))
-    return exchanged(b, all_places)
+    """Of x, only what some window has seen."""
+    shape, windows = b.type_of(x).shape, b.type_of(ct).shape[3:]
+    sizes = zip(windows, stride, w_type.shape[3:], dilation, strict=True)
+    limit = (*shape[:3], *((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in sizes))
+    if limit != shape:
+        x = b.slice(x, start=(0,) * len(shape), limit=limit, step=(1,) * len(shape))
+    return exchanged(b, b.conv(exchanged(b, x), exchanged(b, ct), stride=dilation, dilation=stride))
 
 
 def _input_cotangent(b: Any, ct: Any, w: Any, x_type: TensorType, stride: Shape, dilation: Shape) -> Any:
