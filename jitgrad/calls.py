@@ -32,11 +32,11 @@ from .leaving import Audits, Call, Exit, Passed, Place
 from .program import Program, Strides, layout_of, readable
 from .pytree import Structure, containers, flatten, unflatten
 from .reads import Beforehand
-from .recording import Recording, array_of
+from .recording import Recording
 from .signature import STATIC, is_number, tensor_key
 from .sources import Argument, Capture, Draw, GradOf, Key, Offset, Over, Source, StandIn
 from .state import defaults, state
-from .tensors import Tensor, become, make
+from .tensors import Tensor, array_of, become, make
 from .watcher import Watcher
 
 OVERLAP_WORK = 10_000  # candidates that are tried to find an element that two arrays share
@@ -250,7 +250,7 @@ def _finish(
 
 def _plan(exit: Exit, leaves: list[Any]) -> tuple[list[int], Effects]:
     """The places of what was returned, and the effects, with their places."""
-    recording, effects = exit.recording, Effects(draws=exit.recording.generators())
+    recording, effects = exit.recording, Effects(draws=exit.recording.generators.effects())
     for i, m in enumerate(recording.stand_ins):
         if m.tensor._storage is not m.storage:
             effects.memory[exit.memory(m.tensor)] = i

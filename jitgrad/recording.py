@@ -11,7 +11,7 @@ draws from random generators become results of the program and are committed aft
 Invariants: the IR being recorded merges nothing; a stand-in is made once a tensor; a tensor that shares a
 storage with one written to is computed again from it (`View.steps`); the value of a tensor that does not
 require grad has no way for a gradient.
-Imports: `sources`, `tensors`, `layout`, `dispatch` (through it is called), `state`, `errors`, `ir`.
+Imports: `sources`, `generators`, `tensors`, `layout`, `state`, `errors`, `ir`.
 """
 
 from __future__ import annotations
@@ -24,29 +24,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import TraceError, user_location, variable_name
+from .generators import Generators
 from .ir.builder import FunctionBuilder
 from .ir.core import Function, Instr, Loc, Value
 from .ir.ops import TABLE
-from .ir.types import DType, Shape, TensorType, i64
+from .ir.types import DType, Shape, TensorType
 from .layout import Strides
-from .sources import (
-    Argument,
-    Capture,
-    Draw,
-    GradOf,
-    Key,
-    NumberStorage,
-    Offset,
-    RecordedStorage,
-    Source,
-    StandIn,
-)
+from .sources import Argument, Capture, GradOf, NumberStorage, RecordedStorage, Source, StandIn
 from .state import state
-from .tensors import Steps, Storage, Tensor, View, again, leaked, number_class, up_to_date
+from .tensors import (
+    Steps,
+    Storage,
+    Tensor,
+    View,
+    again,
+    array_of,
+    follows,
+    hooked,
+    leaked,
+    number_class,
+    strides_of,
+    up_to_date,
+)
 
 if TYPE_CHECKING:
     from .autograd.graph import Node
-    from .rng import Generator
 
 
 _OUTSIDE = (
@@ -66,9 +68,7 @@ class Recording:
         self._blamed: Loc | None = None
         self.made: list[weakref.ref[Tensor]] = []  # every tensor of this recording
         self.backwards: list[int] = []  # those that are being recorded, one in another: how much was made before each
-        self._random: dict[int, tuple[Generator, Tensor, Tensor]] = {}
-        self.drawn: dict[int, int] = {}  # by id of the generator: counters used
-        self.seeds: dict[int, tuple[Generator, int]] = {}  # generators seeded here, and the key they got
+        self.generators = Generators(self)
         self.floats: dict[int, float] = {}  # the float arguments, by leaf
         self.consumed: set[int] = set()  # those that Python asked for their value
         self.divisors: list[Value] = []  # numbers that Python divides numbers by
@@ -295,7 +295,7 @@ class Recording:
                 "index with a Python int, or assign with x[i] = ...",
             )
         if storage.depth < len(self.backwards):
-            raise self._effect("writes in place to a tensor made outside of it")
+            raise self.effect("writes in place to a tensor made outside of it")
         storage.version += 1
         storage.value = self._whole(storage, storage.steps_of(inner), moved)
         shown: dict[int, Value] = {}
@@ -454,39 +454,6 @@ class Recording:
             known.update(zip(instr.outs, results, strict=True))
         return known[value]
 
-    def draw(self, generator: Generator, counters: int) -> tuple[Tensor, Tensor]:
-        """Key and counter offset of a random draw of `counters` counters."""
-        from .dispatch import apply, lift
-
-        if self.backwards:
-            raise self._effect("draws random numbers")
-        found = self._random.get(id(generator))
-        if found is None:
-            scalar = TensorType(i64, ())
-            if id(generator) in self.seeds:
-                key, start = lift(self.seeds[id(generator)][1], i64), lift(0, i64)
-            else:
-                key = self.scalar(Key(generator), scalar, "key", weak=False)
-                start = self.scalar(Offset(generator), scalar, "offset", weak=False)
-            found = self._random[id(generator)] = (generator, key, start)
-        _, key, start = found
-        used = self.drawn.get(id(generator), 0)
-        self.drawn[id(generator)] = used + counters
-        return key, (start if used == 0 else apply("add", start, lift(used, i64)))
-
-    def seed(self, generator: Generator, key: int) -> None:
-        """`generator` starts the stream of `key` from its beginning, here and at every call."""
-        self.seeds[id(generator)] = (generator, key)
-        self._random.pop(id(generator), None)
-        self.drawn.pop(id(generator), None)
-
-    def generators(self) -> list[Draw]:
-        """What becomes of the generators drawn from and seeded here."""
-        used = {i: g for i, (g, _, _) in self._random.items()} | {i: g for i, (g, _) in self.seeds.items()}
-        return [
-            Draw(g, self.seeds[i][1] if i in self.seeds else None, self.drawn.get(i, 0)) for i, g in used.items()
-        ]
-
     # -- backwards that are recorded as functions of their own
 
     def _check_own(self, t: Tensor) -> None:
@@ -494,9 +461,10 @@ class Recording:
         if not self.backwards:
             return
         if self.stand_in_of(t) is not None or not any(t is u for u in self.living(self.backwards[-1])):
-            raise self._effect("changes a tensor made outside of it, or its .grad")
+            raise self.effect("changes a tensor made outside of it, or its .grad")
 
-    def _effect(self, what: str) -> TraceError:
+    def effect(self, what: str) -> TraceError:
+        """The error for a backward that is being recorded and `what`."""
         return self._error(
             f"the backward of a Function, inside a traced function, {what}, and it is compiled without effects",
             "compute with new tensors there, or run the function under jitgrad.eager()",
@@ -508,31 +476,3 @@ class Recording:
         error = TraceError(message, hint=hint)
         loc = user_location(2)
         return error.at(loc.excerpt()) if loc else error
-
-
-def hooked(t: Tensor) -> bool:
-    """Whether a hook of the user's waits for the gradient of `t`."""
-    node = t._node if t._node is not None else t._accumulator() if t._accumulator is not None else None
-    watch = None if node is None or node.tensor_hooks is None else node.tensor_hooks.get(t._output_nr)
-    return watch is not None and bool(watch.hooks)
-
-
-def follows(view: Tensor, base: Tensor) -> bool:
-    """Whether a write to `base` takes `view` along in the graph."""
-    record = view._view
-    if record is None or record.base is not base or not record.follows:
-        return False
-    return view._node is not None or not view._requires_grad
-
-
-def strides_of(array: Any) -> Strides:
-    """The strides of an array in elements."""
-    return tuple([s // array.itemsize for s in array.strides])
-
-
-def array_of(t: Tensor) -> np.ndarray:
-    """The array of an outside tensor."""
-    payload = t._array
-    if isinstance(payload, Value):
-        raise leaked(t)
-    return payload

@@ -33,13 +33,13 @@ class Generator:
             raise RuntimeError(f"device {device!r} is not supported: jitgrad runs on 'cpu'")
         self.key, self.offset = DEFAULT_SEED, 0
         if state.recording is not None:
-            state.recording.seed(self, self.key)
+            state.recording.generators.seed(self, self.key)
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of `seed` (taken modulo 2^64) from its beginning. Returns the generator."""
         key = _signed(int(seed))
         if state.recording is not None:
-            state.recording.seed(self, key)
+            state.recording.generators.seed(self, key)
         else:
             self.key, self.offset = key, 0
         return self
@@ -125,7 +125,7 @@ def bits(generator: Generator | None, shape: Shape) -> Tensor:
     for size in shape:
         n *= size
     if state.recording is not None:
-        key, offset = state.recording.draw(source, counters(n))
+        key, offset = state.recording.generators.draw(source, counters(n))
     else:
         key, offset = lift(source.key, i64), lift(_signed(source.offset), i64)
         source.offset += counters(n)

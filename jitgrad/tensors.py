@@ -24,7 +24,7 @@ import numpy as np
 from .errors import ConcretizationError, LeakedTensorError, user_location
 from .ir.core import Value
 from .ir.types import DType, Shape, TensorType, contiguous_strides, dtype_of, type_of_array
-from .layout import is_contiguous
+from .layout import Strides, is_contiguous
 from .state import state
 
 if TYPE_CHECKING:
@@ -423,3 +423,31 @@ def shape_of(t: Tensor) -> Shape:
     except AttributeError:
         raise TypeError(f"expected a Tensor, got {type(t).__name__}") from None
     return payload.type.shape if isinstance(payload, Value) else payload.shape
+
+
+def hooked(t: Tensor) -> bool:
+    """Whether a hook of the user's waits for the gradient of `t`."""
+    node = t._node if t._node is not None else t._accumulator() if t._accumulator is not None else None
+    watch = None if node is None or node.tensor_hooks is None else node.tensor_hooks.get(t._output_nr)
+    return watch is not None and bool(watch.hooks)
+
+
+def follows(view: Tensor, base: Tensor) -> bool:
+    """Whether a write to `base` takes `view` along in the graph."""
+    record = view._view
+    if record is None or record.base is not base or not record.follows:
+        return False
+    return view._node is not None or not view._requires_grad
+
+
+def strides_of(array: Any) -> Strides:
+    """The strides of an array in elements."""
+    return tuple([s // array.itemsize for s in array.strides])
+
+
+def array_of(t: Tensor) -> np.ndarray:
+    """The array of an outside tensor."""
+    payload = t._array
+    if isinstance(payload, Value):
+        raise leaked(t)
+    return payload

@@ -9,7 +9,7 @@ Invariants: a recording that could not be guarded (see `reads`) serves the call 
 kept; entries keep neither arguments nor captured tensors alive, and go when one of the objects dies that they are
 guarded by, as they can never serve again; their dict is replaced, never changed, for threads and the collector look
 at it at any time.
-Imports: `calls`, `recording`, `program`, `reads`, `watcher`, `signature`, `pytree`, `sources`, `state`, `locks`,
+Imports: `calls`, `program`, `reads`, `watcher`, `signature`, `pytree`, `sources`, `state`, `locks`,
 `memory`, `tensors`, `ir.core`.
 """
 
@@ -32,11 +32,10 @@ from .memory import Memory, call_memory
 from .program import Program
 from .pytree import Structure, flatten, paths
 from .reads import MANY, Snapshot
-from .recording import hooked
 from .signature import Signature, difference, tensor_key
 from .sources import Capture, Gone, Over
 from .state import state
-from .tensors import Tensor
+from .tensors import Tensor, hooked
 from .watcher import Watcher
 
 MAX_COMPILES = 32  # programs of one function before the warning: beyond, something varies that should not

@@ -46,7 +46,7 @@ def recorded(function: Callable[..., Any], *arrays: np.ndarray, requires_grad: b
     verify(f)
     sources = {s.initial: s for s in recording.stand_ins}
     results = interpret(f, [_array(sources[p]) for p in f.params])
-    for draw in recording.generators():
+    for draw in recording.generators.effects():
         draw.commit()
     return results
 
