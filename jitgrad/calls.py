@@ -30,7 +30,7 @@ from .ir.core import Function
 from .ir.types import TensorType, f64
 from .leaving import Audits, Call, Exit, Passed, Place
 from .program import Program, Strides, layout_of, readable
-from .pytree import Structure, containers, flatten, unflatten
+from .pytree import DEEPEST, Structure, containers, flatten, too_deep, unflatten
 from .reads import Beforehand
 from .recording import Recording
 from .signature import STATIC, is_number, tensor_key
@@ -144,13 +144,18 @@ def _enter(recording: Recording, i: int, x: Any, name: str, static: bool) -> Any
     return x
 
 
-def _marked(x: Any, known: dict[int, int]) -> Any:
+def _marked(x: Any, known: dict[int, int], depth: int = DEEPEST) -> Any:
     """`x` with the containers among the arguments, numbered in `known`, replaced by `Passed`."""
     if id(x) in known:
         return Passed(known[id(x)])
-    if type(x) is list or type(x) is tuple:
-        return type(x)([_marked(y, known) for y in x])
-    return {k: _marked(y, known) for k, y in x.items()} if type(x) is dict else x
+    kind = type(x)
+    if kind not in (list, tuple, dict):
+        return x
+    if not depth:
+        raise too_deep(x)
+    if kind is dict:
+        return {k: _marked(y, known, depth - 1) for k, y in x.items()}
+    return kind([_marked(y, known, depth - 1) for y in x])
 
 
 def _changed(containers: Containers, structure: Structure, inside: list[Any], now: Any) -> Containers:

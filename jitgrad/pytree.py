@@ -17,15 +17,17 @@ from typing import Any
 from .exact import Keys
 
 MOST_KINDS = 256  # classes whose parts are remembered
+DEEPEST = 256  # containers in each other
 LEAF = None  # the structure of a leaf
 Structure = Any  # LEAF, or (type, keys, tuple of structures); hashable
 Parts = tuple[Any, Iterable[Any]]  # keys, and the children in their order
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
-    """The leaves of `tree` in order, and its structure."""
+    """The leaves of `tree` in order, and its structure. Raises ValueError for one that nests deeper than DEEPEST, or
+    without end."""
     leaves: list[Any] = []
-    return leaves, _flatten(tree, leaves)
+    return leaves, _flatten(tree, leaves, DEEPEST)
 
 
 def containers(tree: Any) -> list[Any]:
@@ -50,14 +52,24 @@ def _parts(kind: type) -> Callable[[Any], Parts]:
     return parts
 
 
-def _flatten(tree: Any, leaves: list[Any]) -> Structure:
+def _flatten(tree: Any, leaves: list[Any], depth: int) -> Structure:
     kind = type(tree)
     parts = _parts(kind)
     if parts is _no_parts:
         leaves.append(tree)
         return LEAF
+    if not depth:
+        raise too_deep(tree)
     keys, children = parts(tree)
-    return (kind, keys, tuple([_flatten(x, leaves) for x in children]))
+    return (kind, keys, tuple([_flatten(x, leaves, depth - 1) for x in children]))
+
+
+def too_deep(tree: Any) -> ValueError:
+    """The error for a container that lies deeper than DEEPEST."""
+    return ValueError(
+        f"a {type(tree).__name__} lies in {DEEPEST} other containers, or in itself: arguments and results of traced "
+        f"functions nest up to {DEEPEST} deep"
+    )
 
 
 def _no_parts(tree: Any) -> Parts:

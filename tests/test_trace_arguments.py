@@ -249,3 +249,33 @@ def test_keyword_arguments_of_any_name():
         assert (value.item(), gradient.tolist()) == (54, [27, 27])
         assert jitgrad.grad(lambda x, **named: f(x, **named).sum())(jitgrad.ones(2), **names).tolist() == [27, 27]
         assert jitgrad.no_grad(f)(jitgrad.ones(2), **names).tolist() == [27, 27]
+
+
+@pytest.mark.parametrize("kind", [lambda t: (t,), lambda t: [t], lambda t: {"a": t}])
+def test_arguments_and_results_that_nest_deep(kind):
+    def nested(leaf, depth):
+        for _ in range(depth):
+            leaf = kind(leaf)
+        return leaf
+
+    def leaf_of(tree):
+        while not isinstance(tree, jitgrad.Tensor):
+            tree = next(iter(tree.values() if isinstance(tree, dict) else tree))
+        return tree
+
+    x = jitgrad.ones(2)
+    doubled = jitgrad.trace(lambda t: leaf_of(t) * 2)
+    for depth in (200, 200, 254):  # the arguments are in two tuples of ours
+        assert doubled(nested(x, depth)).tolist() == [2, 2]
+    for depth in (300, 3000):
+        with pytest.raises(ValueError, match="nest up to 256 deep"):
+            doubled(nested(x, depth))
+        with pytest.raises(ValueError, match="nest up to 256 deep"):
+            jitgrad.trace(lambda x, depth=depth: nested(x * 2, depth))(x)
+
+
+def test_a_list_in_itself():
+    inner = []
+    inner.append(inner)
+    with pytest.raises(ValueError, match="or in itself"):
+        jitgrad.trace(lambda x, t: x * 2)(jitgrad.ones(2), inner)
