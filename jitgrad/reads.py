@@ -66,6 +66,7 @@ from .functional.creation import as_tensor, from_numpy
 from .guards import compiled
 from .ir.types import DType
 from .names import global_names, modules_read
+from .pure import shows_state
 from .tensors import Tensor
 from .uses import Uses
 
@@ -234,6 +235,8 @@ class Walk:
 
     def _check_class(self, cls: type) -> Check:
         """The attributes that code names, and the methods that Python calls by itself."""
+        if shows_state(cls) and not _is_ctypes(cls):  # that of the objects which code may make of it
+            self._meets(cls)
         names: list[list[str]] = []
         chain = chain_of(cls)
         for i, base in enumerate(chain):
@@ -250,8 +253,8 @@ class Walk:
 
     def _check_object(self, x: Any) -> Check:
         cls = type(x)
-        if _hides_state(cls) and self._noting:
-            self.obstacle = f"it can reach a {module_of(cls)}.{cls.__name__}, whose state cannot be watched"
+        if _hides_state(cls):
+            self._meets(cls)
         variables = variables_of(x) or {}
         if module_of(cls).startswith(_WALKED_WHOLE):  # its own code reads more than the user's names
             names, slots, whole = list(variables), slots_of(cls), False
@@ -260,6 +263,11 @@ class Walk:
             slots = {n: s for n, s in slots_of(cls).items() if n in self._names or self._all_names}
             whole = self._all_names
         return Object(x, names, slots, whole, self._named([*names, *slots]))
+
+    def _meets(self, cls: type) -> None:
+        """`cls`, or an object of it, is within reach, and what such objects hold is not to be seen."""
+        if self._noting:
+            self.obstacle = f"it can reach a {module_of(cls)}.{cls.__name__}, whose state cannot be watched"
 
     def _check_globals(self, variables: dict[str, Any], names: Iterable[str]) -> list[tuple[Any, Check]]:
         """The checks of what code finds by these names among its globals and the built-in functions."""
@@ -280,13 +288,11 @@ def _is_ctypes(cls: type) -> bool:
 
 
 def _hides_state(cls: type) -> bool:
-    """Whether objects of `cls` give another result each time they are asked, and not by Python code of theirs."""
+    """Whether objects of `cls` have a state that is not seen, as it is not Python's: that of an iterator, of a file."""
     advance = looked_up(cls, "__next__")
     if advance is not None and not isinstance(advance, types.FunctionType):
         return True
-    return module_of(cls).startswith("numpy.random") or any(
-        module_of(b) == "_ctypes" and b.__name__ == "_Pointer" for b in cls.__mro__
-    )
+    return shows_state(cls)
 
 
 class Life:

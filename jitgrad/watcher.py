@@ -1,11 +1,11 @@
 """Watching a recording: which of the user's code runs, and the first call that cannot be guarded.
 
 A call into code whose result depends on hidden state, or that acts on the world (`random.random()`, `time.time()`,
-`input()`, `print`), makes a recording good for the one call that made it. Such a call often happens deep in a
-library (`logging.info` ends in a write to a file); it is named by what the user's code called. User code is all but
-jitgrad, NumPy and the standard library.
+`input()`, `print`: all that is not known to be `pure`), makes a recording good for the one call that made it. Such a
+call often happens deep in a library (`logging.info` ends in a write to a file); it is named by what the user's code
+called. User code is all but jitgrad, NumPy and the standard library.
 
-Imports: `reads`, `errors`.
+Imports: `reads`, `pure`, `errors`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,8 @@ from typing import Any
 import numpy as np
 
 from .errors import Loc, is_own_code, location_of
+from .pure import is_pure, named
 from .reads import Beforehand
-
-# Modules whose functions give another result at another time, or act on the world.
-_HIDDEN_STATE = frozenset(
-    {
-        "random", "_random", "time", "_time", "os", "posix", "nt", "secrets", "uuid", "socket", "_io", "io",
-        "_contextvars", "_queue", "_ctypes", "ctypes",
-    }
-)
-_HIDDEN_BUILTINS = frozenset({"input", "open", "print", "eval", "exec", "globals", "id"})
-_HIDDEN_CLOCKS = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
 
 _NUMPY = os.path.dirname(np.__file__) + os.sep
 _STDLIB = os.path.dirname(os.__file__) + os.sep
@@ -49,11 +40,11 @@ class Watcher:
         self.hidden: tuple[str, Loc | None] | None = None
         self.changed = ""  # what the function changed of what it can read
         self._builtins: list[tuple[types.FrameType, Any]] = []  # built-in functions that run, and who called them
-        self._collects = False
+        self._thresholds = gc.get_threshold()
 
     def __enter__(self) -> Watcher:
-        self._collects = gc.isenabled()
-        gc.disable()
+        self._thresholds = gc.get_threshold()
+        gc.set_threshold(0)  # not gc.disable(), which the function could see
         self._profiler = sys.getprofile()  # the user's own
         sys.setprofile(self._watch(self._profiler))
         return self
@@ -61,8 +52,8 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         sys.setprofile(self._profiler)
         self._builtins.clear()
-        if self._collects:
-            gc.enable()
+        if gc.get_threshold()[0] == 0:
+            gc.set_threshold(*self._thresholds)
         changed = self.before.changed()
         if changed:
             self.changed = f"it changes what it reads itself: {changed}"
@@ -96,7 +87,7 @@ class Watcher:
 
     def _called_builtin(self, frame: types.FrameType, function: Any) -> None:
         self._builtins.append((frame, function))
-        if self.hidden is None and _is_hidden(function) and not _helps_us(frame):
+        if self.hidden is None and not is_pure(function) and not _helps_us(frame):
             self.hidden = self._by_user(frame, function)
 
     def _by_user(self, frame: types.FrameType, function: Any) -> tuple[str, Loc | None]:
@@ -127,33 +118,12 @@ def _helps_us(frame: types.FrameType) -> bool:
     return at is not None and at is not frame and is_own_code(at.f_code)
 
 
-def _module(function: Any) -> str:
-    """The module that a built-in function or method belongs to."""
-    module = getattr(function, "__module__", None)
-    owner = getattr(function, "__self__", None)
-    if module is None and owner is not None and not isinstance(owner, types.ModuleType):
-        module = (owner if isinstance(owner, type) else type(owner)).__module__
-    return module or ""
-
-
-def _is_hidden(function: Any) -> bool:
-    """Whether a recording cannot keep the result or the effect of a built-in function."""
-    module = _module(function)
-    name = getattr(function, "__qualname__", getattr(function, "__name__", ""))
-    if module == "builtins":
-        return name in _HIDDEN_BUILTINS
-    root = module.split(".")[0]
-    if root == "datetime":
-        return name in _HIDDEN_CLOCKS
-    return root in _HIDDEN_STATE or module.startswith("numpy.random")
-
-
 def _name(x: Any) -> str:
     """What users call the built-in function `x`, or the function that runs in the frame `x`."""
     if isinstance(x, types.FrameType):
         module, name, full = str(x.f_globals.get("__name__")), x.f_code.co_name, x.f_code.co_qualname
     else:
-        module, name, full = _module(x), x.__name__, x.__qualname__
+        (module, full), name = named(x), x.__name__
     if module == "builtins":
         return full
     public = "os" if module in ("posix", "nt") else module.lstrip("_")
