@@ -173,6 +173,29 @@ def test_short_axes_share_a_tile():
     assert any(c.lines > 1 or c.bands > 1 for c in cuts)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_windows_that_overlap_are_not_unrolled(stride):
+    """Else what two rows read, each at its own step, is kept in registers that the sums need."""
+    machine = Target(host().triple, "", "", 64, has_fma=True)
+
+    def unrolled(stride: int) -> int:
+        size = 27 * stride + 3  # 28 windows
+        f = kernels.convolution((1, 2, 32, size, size), (1, 64, 32, 3, 3), (stride, stride), (1, 1))
+        (kernel,) = scheduled(f, Contraction)
+        assert kernel.columns == (64,) and kernel.rows[-1] == 28
+        return tiling(kernel, machine).unroll
+
+    assert unrolled(stride) == 1
+    assert unrolled(3) == 3
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_gradients_of_kernels_have_as_many_places_as_the_kernel(stride):
+    f = vjp(kernels.convolution((1, 2, 8, 33, 34), (1, 64, 8, 3, 3), (stride, stride), (1, 1)), (1,), (0,))
+    products = [k for k in scheduled(f, Contraction) if k.columns == (64,) and 3 in k.rows]
+    assert any(np.prod(k.rows) == 8 * 3 * 3 for k in products)
+
+
 def test_bias_and_activation_are_part_of_the_tile():
     b = FunctionBuilder()
     x, w, _, _ = CASES["wide"]

@@ -2,11 +2,12 @@
 
     schedule(f) -> Schedule      `to_text` prints it; `codegen` reads it
 
-In the order that data takes: `prepare` (a function as items over views; `pick` for its gathers), `parts` (work on what
-is put together), `unroll` (short axes that are summed away), `pack` (operands walked with gaps), `inline` (what is
-computed again), `groups` (what shares a kernel; `transpose` turns its crosswise operands), `overwrite` (what is done in
-place), `build` (a group as loops and phases), `products` (matmuls as contractions), `rows` (blocks of rows), `widen`
-(short rows), `parallel` (chunks for several cores), `schedule` (buffers, the arena).
+In the order that data takes: `prepare` (a function as items over views; `factors` for its products, `convolutions`,
+`pick` for its gathers), `parts` (work on what is put together), `unroll` (short axes that are summed away), `pack`
+(operands walked with gaps), `inline` (what is computed again), `groups` (what shares a kernel; `transpose` turns its
+crosswise operands), `overwrite` (what is done in place), `build` (a group as loops and phases), `products`
+(contractions), `rows` (blocks of rows), `widen` (short rows), `parallel` (chunks for several cores), `schedule`
+(buffers, the arena).
 `kernel` is the loop IR, `views` the arithmetic of index maps, `items` what the first four work on.
 
 Imports: `core`, `types` and `ops` of the IR.
