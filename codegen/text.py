@@ -182,12 +182,6 @@ class Lanes:
         mask = f"<{self.width} x i32> zeroinitializer"
         return self.emit(f"shufflevector {vector} {first.text}, {vector} poison, {mask}", scalar.dtype)
 
-    def extract(self, x: Vec, lane: int) -> Vec:
-        """One lane as a scalar."""
-        if self.width == 1:
-            return x
-        return self.emit(f"extractelement {self.type(x.dtype)} {x.text}, i64 {lane}", x.dtype)
-
     def insert(self, x: Vec, scalar: Vec, lane: int) -> Vec:
         if self.width == 1:
             return scalar

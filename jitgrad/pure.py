@@ -5,7 +5,8 @@ built-in functions, and classes that are not made by a `class` statement, count 
 by module, less what of a module has a state of its own or acts on the world. What is not listed (an extension module,
 for instance) makes the function that uses it one that is recorded at every call.
 
-Invariants: no code of the user's runs here. Imports: `attributes`, `checks`.
+Invariants: no code of the user's runs here.
+Imports: `attributes`, `checks`.
 """
 
 from __future__ import annotations

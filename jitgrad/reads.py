@@ -20,8 +20,8 @@ made it, and the next call records again: slower, never stale.
 
 Invariants: no code of the user's runs here, but for `keys` and `values` of what a mappingproxy shows. A snapshot keeps
 nothing alive that knows weak references, other than the dicts of modules.
-Imports: `checks`, `guards`, `contents`, `uses`, `names`, `attributes`, `functional.creation`, `tensors`, `errors`,
-`ir.types`.
+Imports: `checks`, `guards`, `contents`, `uses`, `pure`, `names`, `attributes`, `functional.creation`, `tensors`,
+`errors`, `ir.types`.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from .elementwise import clone
 # -- reshaping
 
 
-def _resolved(function: str, input: Tensor, shape: Shape) -> Shape:
+def _resolved(input: Tensor, shape: Shape) -> Shape:
     """`shape` with its -1 replaced. Raises ShapeError where the number of elements differs."""
     size = input.type_.size
     if -1 in shape:
@@ -55,7 +55,7 @@ def _resolved(function: str, input: Tensor, shape: Shape) -> Shape:
 @takes_ints("shape")
 def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements in row-major order under another shape; one size may be -1. A view where it can be."""
-    return apply("reshape", input, shape=_resolved("reshape", input, tuple(shape)))
+    return apply("reshape", input, shape=_resolved(input, tuple(shape)))
 
 
 def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
