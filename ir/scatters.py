@@ -11,8 +11,8 @@ over; else the array has to be made anyway, and adding it fuses with what is aro
 A factor that is computed may not be finite; 0 times it is nan, in rows that no index names too. So -abs(c * 0) is
 added to x first: -0.0, which changes no bit (and is not done at all in place: see `fuse.overwrite`), or nan.
 
-Invariants: values change in the order of additions and the sign of zeros only, where factors are finite; where one is
-not, nan may stand for an infinity.
+Invariants: values change in the order of additions and the sign of zeros only, where factors are finite, as numbers
+must be; where a computed one is not, nan stands for infinities in the rows that are named, as in all others.
 
 Imports: `rewrite`, `rules`, `core`, `gathers`.
 """
