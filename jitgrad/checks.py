@@ -8,7 +8,7 @@ So a guard needs no reference to what it guards. A part is recognised by its id;
 since is seen to by who makes the checks (`Parts.make`): constants are kept; of other objects a weak reference tells
 when they die; lists, dicts and tuples, which know no weak references, are recognised by what they hold.
 
-Imports: `exact`, `attributes`, `contents`.
+Imports: `exact`, `attributes`, `contents`, NumPy.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from .attributes import looks_up_plainly, slot_value, variables_of
 from .contents import Held
@@ -448,11 +450,24 @@ class Objects(Whole):
     """The objects in an array of objects."""
 
     def __init__(self, x: Any, make: Make) -> None:
-        self.parts = make(x.ravel().tolist())
+        self.parts = make(_objects_in(x))
 
     def changed(self, x: Any, found: list[Any]) -> str:
         """See `Check`."""
-        return "" if self.parts.differs(x.ravel().tolist(), found) < 0 else "what an array of objects holds changed"
+        return "" if self.parts.differs(_objects_in(x), found) < 0 else "what an array of objects holds changed"
+
+
+def _objects_in(array: Any) -> list[Any]:
+    """The objects in an array of objects, or of records with fields of objects."""
+    fields = [np.asarray(array)]
+    found: list[Any] = []
+    while fields:
+        field = fields.pop()
+        if field.dtype.names is not None:
+            fields += [field[name] for name in field.dtype.names if field.dtype[name].hasobject]
+        else:
+            found += field.ravel().tolist()
+    return found
 
 
 class Several(Whole):

@@ -65,7 +65,7 @@ from .errors import is_own_code
 from .functional.creation import as_tensor, from_numpy
 from .guards import compiled
 from .ir.types import DType
-from .names import global_names, modules_read
+from .names import attributes_named, computes_names, global_names, modules_read
 from .pure import shows_state
 from .tensors import Tensor
 from .uses import Uses
@@ -80,8 +80,6 @@ _TOO_LARGE = (
     f"it can read more than {BYTES >> 20} MiB in NumPy arrays that are not its arguments, too much to compare at every "
     "call (pass them as arguments, or make tensors of them once, outside)"
 )
-# Code with these names in it may read attributes whose names are not in it.
-_COMPUTED_NAMES = frozenset({"getattr", "hasattr", "setattr", "delattr", "vars", "dir", "attrgetter", "__dict__"})
 # What reads no elements of an array; the tensors are over its memory, which is read at every call.
 _HARMLESS = (len, from_numpy, as_tensor)
 _WALKED_WHOLE = ("jitgrad.nn", "jitgrad.optim")
@@ -122,15 +120,16 @@ class Walk:
         self._seen: set[int] = set()  # objects without limit that were in the queue
         self._measured: set[int] = set()  # buffers counted in `bytes`
         self._names: set[str] = set()
-        self._all_names = False
+        self.all_names = False  # whether all attributes may be read
+        self.computed = False  # whether something within reach computes names of attributes
         self._uses = Uses((), _HARMLESS)
         self._noting = True
 
     def _enter_code(self, codes: dict[types.CodeType, dict[str, Any]]) -> None:
         """From now on the names in `codes` are those that may be read."""
-        self._names = {n for code in codes for n in code.co_names}
-        self._all_names = not self._names.isdisjoint(_COMPUTED_NAMES)
-        if self._all_names:
+        self._names = {n for code in codes for n in attributes_named(code) or code.co_names}
+        self.all_names = self.computed or any(attributes_named(code) is None for code in codes)
+        if self.all_names:
             self._names.update(c for code in codes for c in code.co_consts if isinstance(c, str))
         self._uses = Uses(codes.items(), _HARMLESS)
 
@@ -152,6 +151,7 @@ class Walk:
                 constants[i] = x
                 continue
             self._part(x)
+            self.computed = self.computed or computes_names(x)
             if self._is_followed(x):
                 limit = self._limit(names[i - unnamed], x) if i >= unnamed else None
                 if limit is not None or id(x) not in self._seen:
@@ -167,7 +167,7 @@ class Walk:
 
     def _limit(self, name: str, x: Any) -> Any:
         """What of `x`, which code gets by `name`, it reads at most; None: everything."""
-        if self._all_names:
+        if self.all_names:
             return None
         if type(x) in (np.ndarray, np.memmap):
             return None if self._uses.reads_elements(name) else LAYOUT
@@ -246,7 +246,7 @@ class Walk:
             below = {n for b in chain[i + 1 :] if module_of(b) != "builtins" for n in b.__dict__}
             names.append([
                 n for n in {**base.__dict__, **dict.fromkeys(below)}
-                if n in self._names or (self._all_names and not n.startswith("__") and n in base.__dict__)
+                if n in self._names or (self.all_names and not n.startswith("__") and n in base.__dict__)
                 or (n.startswith("__") and isinstance(base.__dict__.get(n), types.FunctionType))
             ])
         return Class(cls, names, self._named([n for ns in names for n in ns]))
@@ -259,9 +259,9 @@ class Walk:
         if module_of(cls).startswith(_WALKED_WHOLE):  # its own code reads more than the user's names
             names, slots, whole = list(variables), slots_of(cls), False
         else:
-            names = [n for n in variables if n in self._names or n == "__wrapped__" or self._all_names]
-            slots = {n: s for n, s in slots_of(cls).items() if n in self._names or self._all_names}
-            whole = self._all_names
+            names = [n for n in variables if n in self._names or n == "__wrapped__" or self.all_names]
+            slots = {n: s for n, s in slots_of(cls).items() if n in self._names or self.all_names}
+            whole = self.all_names
         return Object(x, names, slots, whole, self._named([*names, *slots]))
 
     def _meets(self, cls: type) -> None:
@@ -314,13 +314,18 @@ class Snapshot(Walk):
     """What was read, as it was.
 
     function: the one that ran. objects: arguments that are followed; the same are given to `changed`. codes: the code
-    that ran, with its globals.
+    that ran, with its globals. computed: names of attributes are computed, so all count.
     """
 
     def __init__(
-        self, function: Any, objects: Sequence[Any], codes: dict[types.CodeType, dict[str, Any]]
+        self,
+        function: Any,
+        objects: Sequence[Any],
+        codes: dict[types.CodeType, dict[str, Any]],
+        computed: bool = False,
     ) -> None:
         super().__init__()
+        self.computed = computed
         self.life = Life()
         self.tensors: dict[int, weakref.ref[Tensor]] = {}  # those within reach, by id
         self.arrays: list[tuple[weakref.ref[np.ndarray], Buffer]] = []
@@ -420,6 +425,14 @@ class Snapshot(Walk):
         return check
 
 
+def take_snapshot(function: Any, objects: Sequence[Any], codes: dict[types.CodeType, dict[str, Any]]) -> Snapshot:
+    """The `Snapshot` of what is within reach now; of all attributes, if something there computes their names."""
+    snapshot = Snapshot(function, objects, codes)
+    if snapshot.computed and not snapshot.all_names:
+        return Snapshot(function, objects, codes, computed=True)
+    return snapshot
+
+
 class Beforehand(Walk):
     """What the code that runs can read and change, as it was when it was entered.
 
@@ -439,6 +452,7 @@ class Beforehand(Walk):
         """`frame` starts to run."""
         code, variables = frame.f_code, frame.f_globals
         first = code not in self._by_code
+        self.computed = False  # what a function changes, it names
         self._enter_code({code: variables})
         self._seen = self._by_code.setdefault(code, set())
         if first:

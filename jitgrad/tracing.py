@@ -31,7 +31,7 @@ from .locks import lock_of
 from .memory import Memory, call_memory
 from .program import Program
 from .pytree import Structure, flatten, paths
-from .reads import MANY, Snapshot
+from .reads import MANY, Snapshot, take_snapshot
 from .signature import Signature, difference, tensor_key
 from .sources import Capture, Gone, Over
 from .state import state
@@ -166,7 +166,7 @@ class TracedFunction:
             if recorded.consumed - self._static_floats:
                 self._static_floats |= recorded.consumed
                 signature = Signature(leaves, structure, self._static_floats)
-            snapshot = Snapshot(self.__wrapped__, roots, watcher.codes)
+            snapshot = take_snapshot(self.__wrapped__, roots, watcher.codes)
             obstacle = _obstacle(recorded, watcher, snapshot)
             program = program_of(recorded, leaves, compiled=not obstacle)
             if obstacle:
