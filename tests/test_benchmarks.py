@@ -43,6 +43,21 @@ def test_jitgrad_agrees_with_the_reference(workload, case):
     assert workload.error(d, workload.expected(d), engine.numpy(step())) <= workload.tolerance
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error::jitgrad.RecompileWarning")
+@each(CASES)
+def test_jitgrad_runs_compiled_code(workload, case, monkeypatch):
+    from benchmarks import peers
+
+    def interpreted(*args):
+        raise AssertionError("a program ran uncompiled")
+
+    monkeypatch.setattr("jitgrad.program.interpret", interpreted)
+    step = workload.steps["jitgrad"](workload.make(case), peers.load("jitgrad", threads=1))
+    for _ in range(3):
+        step()
+
+
 def test_a_wrong_result_is_seen():
     w = next(w for w, _ in CASES if w.name == "cross_entropy")
     d = w.make("256x1000")
